@@ -1,0 +1,85 @@
+"""What a disk says no to, in words: no space, no permission, no hard links."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+from d2export.errors import OutputError
+
+NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
+
+
+def link_or_copy(source: Path, target: Path) -> Literal["linked", "copied"]:
+    """Make `target` a hard link to the file behind `source`, or a copy where that cannot be.
+
+    Raises:
+        OSError: `source` is missing, `target` exists, or the disk is full.
+    """
+    source = source.resolve(strict=True)  # the hub's cache holds links; link to what they mean
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in NO_HARD_LINK:
+            raise
+        shutil.copyfile(source, target)
+        return "copied"
+    return "linked"
+
+
+def check_space(target: Path, need_bytes: int) -> None:
+    """Raise an OutputError unless `need_bytes` are free where `target` will lie."""
+    free = _free_bytes(target)
+    if free < need_bytes:
+        raise OutputError(
+            f"no space for {target}: {_size(need_bytes)} needed, {_size(free)} free",
+            "Free some space, or choose a path on another disk.",
+        )
+
+
+@contextmanager
+def explained(out: Path) -> Iterator[None]:
+    """Any OSError inside the block leaves it as an OutputError about `out`."""
+    try:
+        yield
+    except OSError as error:
+        refuse_full_disk(error, out)
+        raise OutputError(
+            f"cannot write {out}: {error.strerror}",
+            "Choose a path inside a folder you may write to.",
+        ) from error
+
+
+def refuse_full_disk(error: Exception, path: Path) -> None:
+    """Raise an OutputError if `error`, or what it was raised from, says that the disk is full.
+
+    `path` is named unless the error itself names the file.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno in NO_SPACE:
+            named = cause.filename2 or cause.filename
+            full = Path(named) if isinstance(named, str) else path
+            raise OutputError(
+                f"no space left for {full}: {cause.strerror}; "
+                f"{_size(_free_bytes(full))} free on its disk",
+                "Free some space, or choose a path on another disk.",
+            ) from error
+        cause = cause.__cause__ or cause.__context__
+
+
+def _free_bytes(path: Path) -> int:
+    while not os.path.lexists(path):
+        path = path.parent
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

@@ -1,0 +1,103 @@
+"""ONNX Runtime sessions: the backend that runs everywhere, on the CPU unless asked otherwise."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2export.errors import BundleError, EnvironmentMismatch, UsageError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def open_session(
+    model: Path,
+    *,
+    precision: str = "fp32",
+    provider: str = "cpu",
+    threads: int | None = None,
+    extra_outputs: tuple[str, ...] = (),
+) -> onnxruntime.InferenceSession:
+    """A session for the graph in the file `model`, whose weights lie beside it.
+
+    Args:
+        precision: what the graph was cast to; `bf16` is emulated on the CPU.
+        provider: `cpu` or `cuda`; never silently another one.
+        threads: of one operator; all cores if None.
+        extra_outputs: values inside the graph to return behind its own outputs.
+
+    Raises:
+        EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing.
+        BundleError: the file is not a graph ONNX Runtime can read.
+    """
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        raise EnvironmentMismatch(
+            "onnxruntime is not installed", "Run: pip install 'd2export[ort]'"
+        ) from None
+    if provider not in PROVIDERS:
+        raise UsageError(f"provider is '{provider}', expected one of {', '.join(PROVIDERS)}")
+    name = PROVIDERS[provider]
+    if name not in ort.get_available_providers():
+        raise EnvironmentMismatch(
+            f"this onnxruntime {ort.__version__} has no {name}; it has "
+            f"{', '.join(ort.get_available_providers())}",
+            "Run: pip uninstall onnxruntime && pip install 'd2export[ort-gpu]'",
+        )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        emulate = precision == "bf16" and provider == "cpu"
+        source = _source(model, emulate, extra_outputs, options)
+        return ort.InferenceSession(source, options, providers=[name])
+    except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
+        if type(error).__module__.startswith("onnxruntime"):
+            raise _explained(model, error) from None
+        raise
+
+
+def _source(
+    model: Path, emulate: bool, extra_outputs: tuple[str, ...], options: onnxruntime.SessionOptions
+) -> str | bytes:
+    """The file itself, or its bytes where outputs are added or bfloat16 needs emulation."""
+    if not (emulate or extra_outputs):
+        return os.fspath(model)
+    try:
+        import onnx
+
+        from d2export.engine.bfloat16 import compute_in_float32
+    except ImportError:
+        raise EnvironmentMismatch(
+            "ONNX Runtime has no bfloat16 kernels on the CPU"
+            if emulate
+            else "looking inside the graph needs the onnx package",
+            "Run: pip install onnx",
+        ) from None
+    graph = onnx.load(os.fspath(model), load_external_data=False)
+    if emulate:
+        compute_in_float32(graph)
+    known = {output.name for output in graph.graph.output}
+    graph.graph.output.extend(
+        onnx.ValueInfoProto(name=name) for name in extra_outputs if name not in known
+    )
+    options.add_session_config_entry(
+        "session.model_external_initializers_file_folder_path", os.fspath(model.parent)
+    )
+    return bytes(graph.SerializeToString())
+
+
+def _explained(model: Path, error: Exception) -> EnvironmentMismatch | BundleError:
+    text = " ".join(str(error).split())[:400]
+    if "NOT_IMPLEMENTED" in text:
+        return EnvironmentMismatch(
+            f"ONNX Runtime has no kernel for an operator of {model}: {text}",
+            "Upgrade onnxruntime, or build with another --precision or --opset.",
+        )
+    return BundleError(f"ONNX Runtime cannot open {model}: {text}", "Build the bundle again.")

@@ -1,0 +1,1 @@
+"""torch to ONNX: the op, the vision graph, weights, precision. Needs torch and onnx."""

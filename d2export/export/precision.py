@@ -1,0 +1,155 @@
+"""The graph, cast: each node gets the type it is computed in, weights are cast where they are read.
+
+Strongly typed TensorRT takes the types from the graph, so they are decided here. With a half type:
+
+- matrix products and convolutions are narrow;
+- LayerNorm, softmax, the residual stream, and whatever only importance depends on are float32;
+- an elementwise node follows its inputs: wide if one of them is.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from d2export.errors import UsageError
+from d2export.pruning.parameters import OP_TYPE
+
+PRECISIONS = {
+    "fp32": ir.DataType.FLOAT,
+    "fp16": ir.DataType.FLOAT16,
+    "bf16": ir.DataType.BFLOAT16,
+}
+WIDE = ir.DataType.FLOAT
+NARROW_OPS = {"MatMul", "Conv", "Gemm"}
+WIDE_OPS = {"LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"}
+BFLOAT16_CONV_OPSET = 22  # before it, ONNX has no bfloat16 convolution
+# The residual stream starts where these are added; it follows them into float32.
+RESIDUAL_WEIGHTS = ("tower.position_embedding",)
+
+
+def precision_type(name: str) -> ir.DataType:
+    """The ONNX element type of `fp32`, `fp16` or `bf16`."""
+    if name not in PRECISIONS:
+        raise UsageError(f"--precision is '{name}', expected one of {', '.join(PRECISIONS)}")
+    return PRECISIONS[name]
+
+
+def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
+    """Insert the casts that give every node one floating-point type.
+
+    Args:
+        model: float32 graph whose initializers already have the type they are stored in.
+        narrow: type of the matrix products.
+    """
+    graph = model.graph
+    casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+    types: dict[ir.Value, ir.DataType] = {
+        value: WIDE for value in graph.inputs if value.dtype == WIDE
+    }
+    importance_only = _importance_only(graph)
+    opset = model.opset_imports[""]
+
+    def cast(value: ir.Value, wanted: ir.DataType, before: ir.Node) -> ir.Value:
+        if (value, wanted) not in casts:
+            number = _float_constant(value)
+            if number is not None:
+                node = ir.node("Constant", [], attributes={"value": _converted(number, wanted)})
+            else:
+                node = ir.node("Cast", [value], attributes={"to": int(wanted)})
+            graph.insert_before(before, node)  # nodes come in order: the first reader is here
+            result = node.outputs[0]
+            result.name = f"{value.name}.{wanted.name.lower()}"
+            result.dtype, result.shape = wanted, value.shape
+            casts[value, wanted] = result
+        return casts[value, wanted]
+
+    for node in list(graph):
+        floating = [
+            (index, value)
+            for index, value in enumerate(node.inputs)
+            if value is not None and (value in types or _is_weight(value) or _float_constant(value))
+        ]
+        if node.op_type == "Constant" or not floating:
+            continue
+        wanted = _computed_in(
+            node, [value for _, value in floating], types, narrow, importance_only, opset
+        )
+        for index, value in floating:
+            want = WIDE if node.op_type == OP_TYPE and index > 0 else wanted
+            number = _float_constant(value)
+            have = types.get(value) or (number.dtype if number else value.dtype)
+            if have != want:
+                node.replace_input_with(index, cast(value, want, node))
+        for output in node.outputs:
+            if _has_float_output(node, output):
+                types[output] = output.dtype = wanted
+
+
+def _computed_in(
+    node: ir.Node,
+    values: list[ir.Value],
+    types: dict[ir.Value, ir.DataType],
+    narrow: ir.DataType,
+    importance_only: set[ir.Node],
+    opset: int,
+) -> ir.DataType:
+    if node.op_type == OP_TYPE:
+        return narrow
+    if node.op_type in WIDE_OPS or node in importance_only:
+        return WIDE
+    if any((value.name or "").endswith(RESIDUAL_WEIGHTS) for value in values):
+        return WIDE
+    if node.op_type == "Conv" and narrow == ir.DataType.BFLOAT16 and opset < BFLOAT16_CONV_OPSET:
+        return WIDE
+    if node.op_type in NARROW_OPS:
+        return narrow
+    computed = [types[value] for value in values if value in types]
+    if not computed:  # only weights and constants: the reader decides, a Transpose of W is narrow
+        return narrow
+    return WIDE if WIDE in computed else narrow
+
+
+def _importance_only(graph: ir.Graph) -> set[ir.Node]:
+    """Nodes that the op's importance, prior and grid depend on and its features do not."""
+    op = next(node for node in graph if node.op_type == OP_TYPE)
+    features = _ancestors(op.inputs[0])
+    rest: set[ir.Node] = set()
+    for value in op.inputs[1:]:
+        rest |= _ancestors(value)
+    return rest - features
+
+
+def _ancestors(value: ir.Value | None) -> set[ir.Node]:
+    found: set[ir.Node] = set()
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        node = current.producer() if current is not None else None
+        if node is not None and node not in found:
+            found.add(node)
+            waiting.extend(node.inputs)
+    return found
+
+
+def _is_weight(value: ir.Value) -> bool:
+    return value.is_initializer() and value.dtype is not None and value.dtype.is_floating_point()
+
+
+def _float_constant(value: ir.Value) -> ir.TensorProtocol | None:
+    producer = value.producer()
+    if producer is None or producer.op_type != "Constant":
+        return None
+    tensor = ir.convenience.get_const_tensor(value)
+    return tensor if tensor is not None and tensor.dtype.is_floating_point() else None
+
+
+def _converted(tensor: ir.TensorProtocol, dtype: ir.DataType) -> ir.TensorProtocol:
+    return ir.tensor(tensor.numpy().astype(dtype.numpy()))
+
+
+def _has_float_output(node: ir.Node, output: ir.Value) -> bool:
+    if node.op_type == "Cast":
+        return ir.DataType(node.attributes["to"].as_int()).is_floating_point()
+    if node.op_type == OP_TYPE:
+        return output is node.outputs[0]
+    return node.op_type not in {"Shape", "Size", "Equal", "Greater", "Less", "IsNaN"}

@@ -1,0 +1,153 @@
+"""Weights stay where they are: ONNX external data points into the checkpoint's own safetensors.
+
+An ONNX file may only refer to files beside it, so a shard is hard-linked into the bundle: no byte
+is copied, and the bundle keeps its weights when the checkpoint is moved or deleted. Where no hard
+link can be made (another filesystem) or a self-contained bundle is wanted, the tensors in use are
+copied.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx_ir as ir
+import torch
+from onnx import numpy_helper
+from torch import nn
+
+from d2export.models.safetensors_file import TensorRef, TensorToWrite, load, read_header, write
+from d2export.pruning.prior import Prior
+
+COPY_NAME = "weights.safetensors"
+CHUNK_BYTES = 16 * 2**20
+ONNX_TYPES = {
+    "F32": ir.DataType.FLOAT,
+    "F16": ir.DataType.FLOAT16,
+    "BF16": ir.DataType.BFLOAT16,
+}
+STORED_TYPES = {dtype: name for name, dtype in ONNX_TYPES.items()}
+
+
+@dataclass(frozen=True)
+class PlacedWeights:
+    """Weights beside the graph: `refs` by canonical name, `mode` "linked" or "copied"."""
+
+    refs: dict[str, TensorRef]
+    mode: str
+
+    def ranges(self) -> dict[Path, list[tuple[int, int]]]:
+        """Byte ranges in use, per file."""
+        used: dict[Path, list[tuple[int, int]]] = {}
+        for ref in self.refs.values():
+            used.setdefault(ref.path, []).append((ref.offset, ref.offset + ref.nbytes))
+        return {path: sorted(set(ranges)) for path, ranges in used.items()}
+
+
+def place(refs: Mapping[str, TensorRef], folder: Path, *, copy: bool) -> PlacedWeights:
+    """Put the files with these weights into `folder`: hard links, or one file with copies.
+
+    Raises:
+        OutputError: the copy cannot be written.
+    """
+    if not copy:
+        linked = _link(refs, folder)
+        if linked is not None:
+            return PlacedWeights(linked, "linked")
+    target = folder / COPY_NAME
+    write(
+        target,
+        [
+            TensorToWrite(name, ref.dtype, ref.shape, partial(_stored_bytes, ref))
+            for name, ref in refs.items()
+        ],
+    )
+    copied = read_header(target)
+    return PlacedWeights({name: copied[name] for name in refs}, "copied")
+
+
+def attach(model: ir.Model, weights: PlacedWeights, prior: Prior | None) -> None:
+    """Give every initializer of a traced vision graph its value and stored type."""
+    for name, value in model.graph.initializers.items():
+        if name in ("tile_prior", "thumbnail_prior"):
+            kind = name.removesuffix("_prior")
+            assert value.shape is not None
+            slots = prior if prior is not None else Prior.ones(int(value.shape.numpy()[0]))
+            value.const_value = ir.tensor(getattr(slots, kind), name=name)
+            continue
+        ref = weights.refs[name.removeprefix("model.")]
+        value.const_value = ir.ExternalTensor(
+            ref.path.name,
+            ref.offset,
+            ref.nbytes,
+            ONNX_TYPES[ref.dtype],
+            shape=ir.Shape(ref.shape),
+            name=name,
+            base_dir=ref.path.parent,
+        )
+        value.dtype = ONNX_TYPES[ref.dtype]
+
+
+def load_into(module: nn.Module, refs: Mapping[str, TensorRef]) -> None:
+    """Load the weights of `VisionModel` into `module`, float32, one tensor at a time."""
+    with torch.no_grad():
+        for name, parameter in module.named_parameters():
+            parameter.copy_(torch.from_numpy(load(refs[name])))
+
+
+def stored_weights(graph: Path) -> tuple[dict[str, TensorRef], Prior]:
+    """Where the weights of a vision graph lie, by canonical name, and the prior inside it."""
+    model = onnx.load(os.fspath(graph), load_external_data=False)
+    refs: dict[str, TensorRef] = {}
+    slots: dict[str, npt.NDArray[np.float32]] = {}
+    for tensor in model.graph.initializer:
+        if tensor.name.endswith("_prior"):
+            slots[tensor.name.removesuffix("_prior")] = numpy_helper.to_array(tensor)
+        elif tensor.external_data:
+            entry = {item.key: item.value for item in tensor.external_data}
+            refs[tensor.name.removeprefix("model.")] = TensorRef(
+                graph.parent / entry["location"],
+                int(entry["offset"]),
+                int(entry["length"]),
+                STORED_TYPES[ir.DataType(tensor.data_type)],
+                tuple(tensor.dims),
+            )
+    return refs, Prior(slots["tile"], slots["thumbnail"])
+
+
+def _link(refs: Mapping[str, TensorRef], folder: Path) -> dict[str, TensorRef] | None:
+    """References into hard links, None if one cannot be made."""
+    targets: dict[Path, Path] = {}
+    for source in dict.fromkeys(ref.path for ref in refs.values()):
+        target = folder / source.name
+        if target.exists() and target.samefile(source):
+            targets[source] = target
+            continue
+        try:
+            # The hub's cache holds symbolic links to its blobs; ONNX Runtime wants the file itself.
+            os.link(source.resolve(), target)
+        except OSError:
+            for made in targets.values():
+                with suppress(OSError):
+                    made.unlink()
+            return None
+        targets[source] = target
+    return {name: replace(ref, path=targets[ref.path]) for name, ref in refs.items()}
+
+
+def _stored_bytes(ref: TensorRef) -> Iterator[npt.NDArray[Any]]:
+    with ref.path.open("rb") as file:
+        file.seek(ref.offset)
+        left = ref.nbytes
+        while left:
+            chunk = file.read(min(CHUNK_BYTES, left))
+            left -= len(chunk)
+            yield np.frombuffer(chunk, np.uint8)

@@ -1,0 +1,170 @@
+"""`manifest.json`: what a bundle is.
+
+`manifest.schema.json` beside this file is the same in JSON Schema, for readers in other languages.
+`digest` in the file is the SHA-256 of everything else in it (canonical: Python's `json.dumps` with
+sorted keys and no spaces), so that an edit by hand is noticed; it is no protection against
+somebody who means to deceive.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from d2export.errors import BundleError
+from d2export.manifest_records import (
+    FileEntry,
+    Graphs,
+    Model,
+    Name,
+    Positive,
+    PromptEmbedding,
+    Reference,
+    RelativePath,
+    Selector,
+    Tolerances,
+    Tool,
+    Weights,
+)
+from d2export.strict_json import JsonError, decode, describe, encode, member
+
+SCHEMA = 1
+BUILD_AGAIN = "Build the bundle again, or copy it again from where it was built."
+ITEM_BYTES = {
+    "float32": 4,
+    "float16": 2,
+    "bfloat16": 2,
+    "int64": 8,
+    "int32": 4,
+    "uint8": 1,
+    "bool": 1,
+}
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """All of `manifest.json`. `layers` names the values inside vision.onnx to compare.
+
+    `files` lists every file of the bundle but manifest.json, report.json, report.html, build.log.
+    """
+
+    schema: Literal[1]
+    tool: Tool
+    scope: Literal["vision"]
+    model: Model
+    selector: Selector
+    precision: Literal["fp32", "fp16", "bf16"]
+    opset: Positive
+    graphs: Graphs
+    layers: tuple[Name, ...]
+    weights: Weights
+    prompt_embedding: PromptEmbedding | None
+    references: tuple[Reference, ...]
+    tolerances: Tolerances
+    versions: dict[Name, str]
+    files: dict[RelativePath, FileEntry]
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that `manifest.json` holds, `digest` included."""
+        content: dict[str, Any] = encode(self)
+        return {**content, "digest": _digest(content)}
+
+    @classmethod
+    def from_json(cls, value: object, where: object = "manifest.json") -> Manifest:
+        """The manifest in a parsed JSON value; `where` names the file in messages.
+
+        Raises:
+            BundleError: written by a newer d2export, not a manifest, or edited since it was built.
+        """
+        try:
+            content = dict(value) if isinstance(value, dict) else value
+            if isinstance(content, dict):
+                _refuse_newer(content, where)
+                digest = content.pop("digest", None)
+            manifest = decode(cls, content)
+            for mismatch in _contradictions(manifest):
+                raise mismatch
+        except JsonError as mismatch:
+            raise BundleError(f"{where}: {mismatch}", BUILD_AGAIN) from None
+        if digest != _digest(encode(manifest)):
+            raise BundleError(
+                f"{where}: manifest.json was edited after the build: its digest is "
+                f"{describe(digest)}, expected {_digest(encode(manifest))}",
+                BUILD_AGAIN,
+            )
+        return manifest
+
+
+def _digest(content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _refuse_newer(content: dict[str, Any], where: object) -> None:
+    found = content.get("schema")
+    if type(found) is int and found > SCHEMA:
+        raise BundleError(
+            f"{where}: the bundle has schema {describe(found)}, this d2export reads {SCHEMA}",
+            "Upgrade d2export: pip install --upgrade d2export",
+        )
+
+
+def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
+    """What the types cannot say: fields that depend on each other."""
+    model, selector = manifest.model, manifest.selector
+    vision = asdict(model.vision)
+    numbers = {f"model.vision.{key}": number for key, number in vision.items() if key != "image"}
+    numbers |= {f"model.vision.image.{key}": number for key, number in vision["image"].items()}
+    for at, number in numbers.items():
+        if type(number) is int and number < 1:
+            yield JsonError(at, str(number), "at least 1")
+    for i, deviation in enumerate(model.vision.image.std):
+        if deviation <= 0:
+            yield JsonError(f"model.vision.image.std[{i}]", str(deviation), "above 0")
+    if model.source == "hub" and model.id is None:
+        yield JsonError("model.id", "null", 'a hub id, since model.source is "hub"')
+    if model.source == "random" and model.random_seed is None:
+        yield JsonError("model.random_seed", "null", 'a seed, since model.source is "random"')
+    if (selector.keep is None) == (selector.keep_permille is None):
+        found = f"{describe(selector.keep)} beside keep_permille {describe(selector.keep_permille)}"
+        yield JsonError("selector.keep", found, "one of the two, the other null")
+    if (selector.prior.source == "file") != (selector.prior.sha256 is not None):
+        found = f"{describe(selector.prior.sha256)} for source {describe(selector.prior.source)}"
+        yield JsonError("selector.prior.sha256", found, 'a digest for source "file" alone')
+    yield from _bad_ranges(manifest)
+    for at, path in _used_paths(manifest):
+        if path not in manifest.files:
+            yield JsonError(at, describe(path), "a path that is listed in files")
+    embedding = manifest.prompt_embedding
+    if embedding is not None:
+        size = manifest.files[embedding.path].bytes
+        stop = embedding.offset + math.prod(embedding.shape) * ITEM_BYTES[embedding.dtype]
+        if stop > size:
+            found = f"{embedding.offset}, so that the matrix ends at byte {stop}"
+            yield JsonError("prompt_embedding.offset", found, f"an end within {size} bytes")
+
+
+def _bad_ranges(manifest: Manifest) -> Iterator[JsonError]:
+    for path, entry in manifest.files.items():
+        before = 0
+        for i, (start, stop) in enumerate(entry.ranges or ()):
+            if not before <= start < stop <= entry.bytes:
+                at = f"{member('files', path)}.ranges[{i}]"
+                expected = f"ascending ranges within {entry.bytes} bytes"
+                yield JsonError(at, f"[{start}, {stop}]", expected)
+            before = stop
+
+
+def _used_paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
+    yield "graphs.vision.path", manifest.graphs.vision.path
+    yield "graphs.prune.path", manifest.graphs.prune.path
+    if manifest.prompt_embedding is not None:
+        yield "prompt_embedding.path", manifest.prompt_embedding.path
+    for i, reference in enumerate(manifest.references):
+        yield f"references[{i}].path", reference.path
+        if reference.image is not None:
+            yield f"references[{i}].image", reference.image

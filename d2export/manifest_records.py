@@ -1,0 +1,167 @@
+"""The parts of a manifest, as records whose annotations say what each value may be.
+
+All paths are relative to the bundle, with `/` between the parts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from d2export.models.presets import VisionSpec
+from d2export.pruning.parameters import PruneParameters
+from d2export.strict_json import Pattern, Range
+
+Count = Annotated[int, Range(0)]
+Positive = Annotated[int, Range(1)]
+Permille = Annotated[int, Range(1, 1000)]
+Share = Annotated[float, Range(0, 1)]
+NonNegative = Annotated[float, Range(0)]
+Name = Annotated[str, Pattern(r"[^\u0000-\u001f]+", "a name on one line")]
+Sha256 = Annotated[str, Pattern(r"[0-9a-f]{64}", "64 lower-case hexadecimal digits")]
+RelativePath = Annotated[
+    str,
+    Pattern(
+        r"(?!\.{1,2}(/|$))[^/\\:\u0000-\u001f]+(/(?!\.{1,2}(/|$))[^/\\:\u0000-\u001f]+)*",
+        "a relative path with / between its parts and no '..'",
+    ),
+]
+Dtype = Literal["float32", "float16", "bfloat16", "int64", "int32", "uint8", "bool"]
+
+
+@dataclass(frozen=True)
+class Tool:
+    """What wrote the bundle."""
+
+    name: Literal["d2export"]
+    version: Name
+
+
+@dataclass(frozen=True)
+class Model:
+    """Where the weights come from: `id` is a hub id or a folder; `random_seed` drew them."""
+
+    name: Name
+    family: Literal["internvl", "llava"]
+    source: Literal["hub", "folder", "random"]
+    id: Name | None
+    revision: Name | None
+    random_seed: Count | None
+    trained: bool
+    vision: VisionSpec
+    text_hidden: Positive
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The positional-bias prior: the digest of its file, and what that says of its origin."""
+
+    source: Literal["none", "file"]
+    sha256: Sha256 | None
+    provenance: dict[str, object]
+
+
+@dataclass(frozen=True)
+class Selector:
+    """Which tokens stay. Exactly one of `keep` (tokens per image) and `keep_permille` is set."""
+
+    name: Literal["d2"]
+    importance: Literal["cls", "text", "uniform"]
+    keep: Positive | None
+    keep_permille: Permille | None
+    pivot_ratio: Share
+    alpha: Share
+    theta: float
+    eps: NonNegative
+    pivots_block: bool
+    importance_layer: Count | None
+    prior: Prior
+
+    def parameters(self) -> PruneParameters:
+        """The attributes of the op."""
+        return PruneParameters(
+            keep=self.keep or 0,
+            keep_permille=self.keep_permille or 0,
+            pivot_ratio=self.pivot_ratio,
+            alpha=self.alpha,
+            theta=self.theta,
+            eps=self.eps,
+            pivots_block=self.pivots_block,
+        )
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or output of a graph; a string in `shape` names a dynamic dimension."""
+
+    name: Name
+    dtype: Dtype
+    shape: tuple[Count | Name, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """One ONNX file."""
+
+    path: RelativePath
+    inputs: tuple[Value, ...]
+    outputs: tuple[Value, ...]
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """`vision`: pixels to kept visual tokens. `prune`: the op alone, for `bench`."""
+
+    vision: Graph
+    prune: Graph
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Whether the weight files are hard links to the checkpoint at `source`, or copies."""
+
+    mode: Literal["linked", "copied"]
+    source: Name | None
+
+
+@dataclass(frozen=True)
+class PromptEmbedding:
+    """The token embedding matrix `[vocab, hidden]` inside a weight file, from byte `offset`."""
+
+    path: RelativePath
+    offset: Count
+    dtype: Dtype
+    shape: tuple[Positive, Positive]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A stored input and PyTorch's answer (.npz): its tiles, visual tokens, and picture."""
+
+    name: Name
+    path: RelativePath
+    tiles: Positive
+    tokens: Positive
+    image: RelativePath | None
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What `check` accepts: relative error of embeddings, share of equal kept indices."""
+
+    embeddings_rtol: NonNegative
+    indices_agreement: Share
+
+
+@dataclass(frozen=True)
+class FileEntry:
+    """Size and SHA-256 of a file.
+
+    `ranges`, `[start, stop)` in bytes, ascending: the digest covers only these, one after the
+    other. A linked shard may hold 5 GB of which the graphs use 0.7; reading the rest of it on
+    every `check` would cost time and protect nothing.
+    """
+
+    bytes: Count
+    sha256: Sha256
+    ranges: tuple[tuple[Count, Positive], ...] | None = None

@@ -1,0 +1,1 @@
+"""What is exported: presets, checkpoints, vision towers, image tiling."""

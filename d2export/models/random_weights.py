@@ -1,0 +1,218 @@
+"""Checkpoints with random weights, for latency work and tests without a download.
+
+The vision tower and projector are complete; of the language model there is at most the embedding
+table. Values are drawn so that the graph behaves like a trained one: activations stay of order 1
+through all layers, the CLS token attends clearly more to some patches than to others, and no
+parameter is left at a value (0, 1) that would hide a mistake.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from math import log, prod, sqrt
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.errors import OutputError
+from d2export.models.checkpoint import Checkpoint, open_checkpoint
+from d2export.models.config import LANGUAGE_MODELS, TEXT_KEYS, WEIGHT_DTYPES
+from d2export.models.layouts import INTERNVL, LLAVA_HF, parameter_shapes, stored_name
+from d2export.models.presets import ModelSpec, TextSpec
+from d2export.models.safetensors_file import TensorToWrite, encode, write
+
+CHUNK = 1 << 20  # values drawn at a time: 4 MB
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A normal distribution; with `per_input` its deviation is divided by sqrt(inputs)."""
+
+    mean: float
+    std: float
+    per_input: bool = False
+
+
+# The first pattern found in a canonical name decides; query and key weights are `_attention`.
+DRAWS = (
+    (r"norm\d?\.weight$", Draw(1.0, 0.1)),
+    (r"\.bias$", Draw(0.0, 0.1)),
+    (r"\.scale[12]$", Draw(0.2, 0.03)),
+    (r"\.cls_token$", Draw(0.0, 1.0)),
+    (r"\.position_embedding$", Draw(0.0, 0.5)),
+    (r"\.attention\.v\.weight$", Draw(0.0, 2.0, per_input=True)),
+    (r"^projector\.linear2\.weight$", Draw(0.0, 1.5, per_input=True)),
+    (r"\.weight$", Draw(0.0, 1.0, per_input=True)),
+)
+
+# What a layer adds, where no layer scale holds it down.
+UNSCALED_BRANCH = (r"\.(attention\.out|mlp\.down)\.weight$", Draw(0.0, 0.2, per_input=True))
+
+
+def write_random_checkpoint(
+    spec: ModelSpec,
+    folder: Path,
+    seed: int,
+    progress: Callable[[str], None] | None = None,
+    *,
+    embeddings: bool = False,
+) -> Checkpoint:
+    """Write `config.json` and `model.safetensors` for a model, and open them.
+
+    InternVL is written in the published layout, LLaVA in transformers', both in
+    `spec.weight_dtype`. A value depends on `seed` and the parameter's canonical name only.
+
+    Args:
+        spec: the model.
+        folder: created if it does not exist.
+        seed: any integer.
+        progress: called with one line at the start.
+        embeddings: also write the language model's token embeddings.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    layout = INTERNVL if spec.family == "internvl" else LLAVA_HF
+    shapes = parameter_shapes(spec)
+    parts: dict[str, list[str]] = {}  # stored name -> the parameters stacked in it
+    for canonical in shapes:
+        parts.setdefault(stored_name(layout, canonical)[0], []).append(canonical)
+    tensors = []
+    for stored, names in parts.items():
+        rows, *rest = shapes[names[0]]
+        ones = (1,) * layout.leading_ones.get(names[0], 0)
+        tensors.append((stored, names, (*ones, rows * len(names), *rest)))
+    if embeddings:
+        table = (spec.text.vocab, spec.text.hidden)
+        shapes["embeddings"] = table
+        tensors.append((embedding_name(spec.text), ["embeddings"], table))
+
+    if progress is not None:
+        count = sum(prod(shape) for *_, shape in tensors)
+        progress(f"drawing {count / 1e6:.0f} M random weights ({spec.weight_dtype})")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(config_for(spec), indent=2) + "\n")
+    except OSError as error:
+        raise OutputError(f"cannot write to '{folder}': {error.strerror or error}") from None
+    write(
+        folder / "model.safetensors",
+        (
+            TensorToWrite(
+                stored, spec.weight_dtype, shape, partial(_stacked, spec, seed, names, shapes)
+            )
+            for stored, names, shape in tensors
+        ),
+    )
+    return open_checkpoint(folder)
+
+
+def config_for(spec: ModelSpec) -> dict[str, Any]:
+    """The config.json of a model: `spec_from_config` reads the same numbers from it."""
+    vision, text = spec.vision, spec.text
+    tower: dict[str, Any] = {
+        "hidden_size": vision.hidden,
+        "num_hidden_layers": vision.layers,
+        "num_attention_heads": vision.heads,
+        "intermediate_size": vision.mlp,
+        "image_size": vision.image.size,
+        "patch_size": vision.patch,
+        "num_channels": 3,
+        "hidden_act": vision.activation,
+        "layer_norm_eps": vision.norm_eps,
+    }
+    language: dict[str, Any] = {key: getattr(text, field) for field, key in TEXT_KEYS.items()}
+    language |= {"num_key_value_heads": text.kv_heads, "rope_theta": text.rope_theta}
+    dtype = {stored: name for name, stored in WEIGHT_DTYPES.items()}[spec.weight_dtype]
+    layer = vision.used_layers - vision.layers - 1
+    if spec.family == "llava":
+        return {
+            "architectures": ["LlavaForConditionalGeneration"],
+            "model_type": "llava",
+            "torch_dtype": dtype,
+            "vision_config": {**tower, "model_type": "clip_vision_model"},
+            "text_config": {**language, "model_type": text.backbone},
+            "projector_hidden_act": "gelu",
+            "vision_feature_layer": layer,
+            "vision_feature_select_strategy": "default",
+        }
+    causal = {backbone: name for name, backbone in LANGUAGE_MODELS.items()}[text.backbone]
+    return {
+        "architectures": ["InternVLChatModel"],
+        "model_type": "internvl_chat",
+        "torch_dtype": dtype,
+        "vision_config": {
+            **tower,
+            "model_type": "intern_vit_6b",  # as published, also for the 300 M tower
+            "norm_type": "layer_norm",
+            "qk_normalization": False,
+            "qkv_bias": True,
+        },
+        "llm_config": {**language, "architectures": [causal], "model_type": text.backbone},
+        "downsample_ratio": 1 / vision.downsample,
+        "dynamic_image_size": vision.image.max_tiles > 1,
+        "force_image_size": vision.image.size,
+        "max_dynamic_patch": vision.image.max_tiles,
+        "min_dynamic_patch": 1,
+        "ps_version": "v2",
+        "select_layer": layer,
+        "use_thumbnail": vision.image.max_tiles > 1,
+    }
+
+
+def embedding_name(text: TextSpec) -> str:
+    """The stored name of the token embeddings."""
+    table = "tok_embeddings" if text.backbone == "internlm2" else "embed_tokens"
+    return f"language_model.model.{table}.weight"
+
+
+def _stacked(
+    spec: ModelSpec, seed: int, names: list[str], shapes: dict[str, tuple[int, ...]]
+) -> Iterator[npt.NDArray[Any]]:
+    """The values of the parameters that share a stored tensor, in chunks."""
+    for name in names:
+        for chunk in _values(name, shapes[name], seed, _draw(spec, name)):
+            yield encode(chunk, spec.weight_dtype)
+
+
+def _values(
+    name: str, shape: tuple[int, ...], seed: int, draw: Draw
+) -> Iterator[npt.NDArray[np.float32]]:
+    key = int.from_bytes(hashlib.sha256(f"{seed}:{name}".encode()).digest()[:16], "little")
+    generator = np.random.Generator(np.random.Philox(key=key))
+    std = draw.std / sqrt(prod(shape[1:])) if draw.per_input else draw.std
+    left = prod(shape)
+    while left:
+        chunk = generator.standard_normal(min(left, CHUNK), dtype=np.float32)
+        left -= chunk.size
+        chunk *= np.float32(std)
+        chunk += np.float32(draw.mean)
+        yield chunk
+
+
+def _draw(spec: ModelSpec, name: str) -> Draw:
+    if name == "embeddings":
+        return Draw(0.0, 1.0)
+    if name.endswith((".attention.q.weight", ".attention.k.weight")):
+        return _attention(spec)
+    draws = DRAWS if spec.vision.layer_scale else (UNSCALED_BRANCH, *DRAWS)
+    return next(draw for pattern, draw in draws if re.search(pattern, name))
+
+
+def _attention(spec: ModelSpec) -> Draw:
+    """Query and key weights for which a token's mean CLS attention has a log-spread of about 1.
+
+    Logits with standard deviation s make weights with relative variance exp(s²) - 1. The mean
+    over heads, and over the patches merged into one token, divides it by their number n: it is
+    e - 1, that of a log-spread of 1, for s² = log(1 + (e - 1) n). With gain g on both sides,
+    s = g²; tokens have much in common, which cancels, so g is raised by a measured quarter.
+    """
+    merged = spec.vision.heads * spec.vision.downsample**2
+    return Draw(0.0, 1.25 * log(1 + 1.72 * merged) ** 0.25, per_input=True)

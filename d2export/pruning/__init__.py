@@ -1,0 +1,1 @@
+"""Which visual tokens stay. Needs numpy and torch only; knows neither ONNX nor TensorRT."""

@@ -1,0 +1,99 @@
+"""The op `D2Prune`: its name, its attributes and their defaults, defined here and nowhere else."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from d2export.errors import UsageError
+
+DOMAIN = "d2export"
+OP_TYPE = "D2Prune"
+OP_VERSION = 1
+
+
+@dataclass(frozen=True)
+class PruneParameters:
+    """Attributes of `D2Prune`; exactly one of `keep` and `keep_permille` is set, the other is 0.
+
+    Attributes:
+        keep: visual tokens kept per image, over all its tiles.
+        keep_permille: share kept, in thousandths of the image's tokens, at least one token.
+        pivot_ratio: share of the kept tokens picked by importance alone, 0 to 1.
+        alpha: weight of semantic against spatial similarity, 0 to 1.
+        theta: two tokens are neighbours when their similarity exceeds this.
+        eps: added to the prior before dividing by it.
+        pivots_block: whether pivots also rule out their neighbours.
+    """
+
+    keep: int = 0
+    keep_permille: int = 0
+    pivot_ratio: float = 0.7
+    alpha: float = 0.5
+    theta: float = 0.8
+    eps: float = 1e-7
+    pivots_block: bool = False
+
+    def __post_init__(self) -> None:
+        if self.keep < 0 or self.keep_permille < 0 or (self.keep > 0) == (self.keep_permille > 0):
+            raise UsageError(
+                f"keep={self.keep} and keep_permille={self.keep_permille}: "
+                "expected exactly one of them above 0"
+            )
+        if self.keep_permille > 1000:
+            raise UsageError(f"keep_permille is {self.keep_permille}, expected 1 to 1000")
+        for name in ("pivot_ratio", "alpha"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise UsageError(f"{name} is {value}, expected a number from 0 to 1")
+        if not math.isfinite(self.theta):
+            raise UsageError(f"theta is {self.theta}, expected a finite number")
+        if not (math.isfinite(self.eps) and self.eps >= 0):
+            raise UsageError(f"eps is {self.eps}, expected a finite number of at least 0")
+
+    def kept(self, tokens: int) -> int:
+        """How many of `tokens` stay."""
+        wanted = self.keep or max(1, tokens * self.keep_permille // 1000)
+        return min(wanted, tokens)
+
+    def pivots(self, kept: int) -> int:
+        """How many of the `kept` tokens are pivots.
+
+        The product is a single float32 multiplication, because the attribute reaches every
+        implementation as float32: all of them round alike.
+        """
+        return int(np.floor(np.float32(self.pivot_ratio) * np.float32(kept)))
+
+    def attributes(self) -> dict[str, int | float]:
+        """Values as ONNX attributes: ints and floats only."""
+        return {**asdict(self), "pivots_block": int(self.pivots_block)}
+
+
+def parse_keep(text: str) -> tuple[int, int]:
+    """`(keep, keep_permille)` from what a user typed: `64`, `25%`, `12.5%` or `all`.
+
+    Raises:
+        UsageError: anything else, a count below 1, a share outside 0.1 % to 100 %.
+    """
+    expected = "expected a count such as 64, a share such as 25%, or 'all'"
+    cleaned = text.strip().lower()
+    if cleaned == "all":
+        return 0, 1000
+    if re.fullmatch(r"[+-]?\d+", cleaned):
+        count = int(cleaned)
+        if count < 1:
+            raise UsageError(f"--keep is {text}: {expected}; at least 1 token must stay")
+        if count > 2**31 - 1:
+            raise UsageError(f"--keep is {text}: {expected}; the largest count is {2**31 - 1}")
+        return count, 0
+    if re.fullmatch(r"[+-]?\d+(\.\d+)?%", cleaned):
+        permille = float(cleaned[:-1]) * 10
+        if not 1 <= permille <= 1000:
+            raise UsageError(f"--keep is {text}: a share lies between 0.1% and 100%")
+        if permille != int(permille):
+            raise UsageError(f"--keep is {text}: a share has one decimal at most, such as 12.5%")
+        return 0, int(permille)
+    raise UsageError(f"--keep is '{text}': {expected}")

@@ -1,0 +1,95 @@
+"""D2Pruner as the paper tells it: one token after the other, in plain numpy.
+
+This is the definition the other implementations are tested against; nothing here is fast.
+Source: arXiv 2512.19443, and `docs/algorithm.md` for what the paper leaves open.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.pruning.parameters import PruneParameters
+
+Float32 = npt.NDArray[np.float32]
+
+
+def debiased_importance(importance: Float32, prior: Float32, eps: float) -> Float32:
+    """`r = a / (prior + eps)`, with `a` the mean over heads.
+
+    Args:
+        importance: `[N]`, or `[H, N]` per head.
+        prior: `[N]`.
+    """
+    with np.errstate(all="ignore"):
+        a = importance if importance.ndim == 1 else importance.mean(axis=0, dtype=np.float32)
+        return np.asarray(a / (prior + np.float32(eps)), np.float32)
+
+
+def by_descending(r: Float32) -> list[int]:
+    """Token ids, most important first; equal scores by lower index; NaN last."""
+    return sorted(range(len(r)), key=lambda i: (np.isnan(r[i]), 0.0 if np.isnan(r[i]) else -r[i]))
+
+
+def similarity(features: Float32, grid: Float32, i: int, j: int, alpha: float) -> np.float32:
+    """`alpha * cosine + (1 - alpha) * nearness` of tokens `i` and `j`."""
+    with np.errstate(all="ignore"):
+        extent = grid.max(axis=0) - grid.min(axis=0)
+        diagonal = np.float32(np.sqrt((extent * extent).sum(dtype=np.float32)))
+        offset = grid[i] - grid[j]
+        distance = np.float32(np.sqrt((offset * offset).sum(dtype=np.float32)))
+        spatial = np.float32(1) - distance / (diagonal if diagonal > 0 else np.float32(1))
+        semantic = np.float32(np.dot(_unit(features[i]), _unit(features[j])))
+        return np.float32(alpha) * semantic + np.float32(1 - np.float32(alpha)) * spatial
+
+
+def select(
+    features: Float32,
+    importance: Float32,
+    prior: Float32,
+    grid: Float32,
+    parameters: PruneParameters,
+) -> npt.NDArray[np.int32]:
+    """Kept token ids of one image, ascending.
+
+    Args:
+        features: `[N, C]` float32, the tokens themselves.
+        importance: `[N]` or `[H, N]` float32.
+        prior: `[N]` float32.
+        grid: `[N, 2]` float32, token centres on the image canvas.
+
+    Returns:
+        `[M]` int32, `M = min(keep, N)`.
+    """
+    tokens = len(features)
+    wanted = parameters.kept(tokens)
+    if wanted == tokens:
+        return np.arange(tokens, dtype=np.int32)
+
+    def neighbours(i: int, j: int) -> bool:
+        return bool(
+            similarity(features, grid, i, j, parameters.alpha) > np.float32(parameters.theta)
+        )
+
+    ranked = by_descending(debiased_importance(importance, prior, parameters.eps))
+    count = parameters.pivots(wanted)
+    pivots, residual = ranked[:count], ranked[count:]
+
+    independent: list[int] = []
+    blockers = list(pivots) if parameters.pivots_block else []
+    for candidate in residual:
+        if len(pivots) + len(independent) == wanted:
+            break
+        if not any(neighbours(candidate, blocker) for blocker in blockers):
+            independent.append(candidate)
+            blockers.append(candidate)
+
+    kept = pivots + independent
+    rest = [token for token in residual if token not in set(independent)]
+    kept += rest[: wanted - len(kept)]  # the independent set ran out: fill by importance
+    return np.array(sorted(kept), dtype=np.int32)
+
+
+def _unit(vector: Float32) -> Float32:
+    norm = np.float32(np.sqrt((vector * vector).sum(dtype=np.float32)))
+    return vector * (np.float32(1) / norm if norm > 0 else np.float32(0))

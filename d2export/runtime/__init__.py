@@ -1,0 +1,1 @@
+"""Run a bundle. Needs neither torch nor onnx."""

@@ -1,0 +1,66 @@
+"""A prompt as the language model sees it: token ids, then rows of its embedding table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.bundle import Bundle
+from d2export.errors import EnvironmentMismatch, UsageError
+from d2export.models.safetensors_file import TensorRef, load
+
+STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
+
+
+def embed_prompt(bundle: Bundle, text: str) -> npt.NDArray[np.float32]:
+    """`[P, hidden]` input embeddings of `text`, without a chat template.
+
+    Raises:
+        UsageError: the text is empty, or the bundle has no tokenizer or no embedding table.
+        EnvironmentMismatch: the tokenizers package is missing.
+    """
+    table = bundle.manifest.prompt_embedding
+    tokenizer_file = bundle.root / "processor" / "tokenizer.json"
+    if table is None or not tokenizer_file.is_file():
+        missing = "embedding table" if table is None else "tokenizer.json"
+        raise UsageError(
+            f"{bundle.root} has no {missing}, so a prompt cannot be embedded here",
+            "Pass --prompt-embeds FILE.npy with float32 [P, hidden] instead.",
+        )
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise EnvironmentMismatch(
+            "the tokenizers package is not installed", "Run: pip install 'd2export[text]'"
+        ) from None
+    ids = Tokenizer.from_file(str(tokenizer_file)).encode(text, add_special_tokens=False).ids
+    if not ids:
+        raise UsageError("the prompt is empty", "Pass at least one word.")
+    rows, width = table.shape
+    if max(ids) >= rows:
+        raise UsageError(
+            f"the tokenizer gives id {max(ids)}, the embedding table has {rows} rows",
+            "The tokenizer does not belong to this checkpoint.",
+        )
+    item = 4 if table.dtype == "float32" else 2
+    whole = TensorRef(
+        bundle.path(table.path),
+        table.offset,
+        rows * width * item,
+        STORED[table.dtype],
+        (rows, width),
+    )
+    return np.concatenate([load(whole.rows(index, index + 1)) for index in ids])
+
+
+def read_embeds(path: Path) -> npt.NDArray[np.float32]:
+    """`[P, hidden]` float32 from a .npy file; object arrays, that is pickles, are refused."""
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UsageError(f"cannot read {path} as .npy: {error}") from None
+    if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
+        raise UsageError(f"{path} does not hold an array of floats")
+    return values.astype(np.float32)

@@ -1,0 +1,119 @@
+"""Run a bundle's vision graph: a picture in, the visual tokens worth keeping out."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.bundle import Bundle
+from d2export.engine.onnxruntime import open_session
+from d2export.errors import UsageError
+from d2export.models.images import load_image
+from d2export.models.tiling import Tiles, normalize, tile
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Inputs = dict[str, npt.NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class VisionResult:
+    """What a vision graph answered.
+
+    Attributes:
+        image_embeds: `[M, hidden]`, float32 or float16 as the bundle's precision says.
+        kept_indices: `[M]` int32, ascending: which of the picture's tokens these are.
+        tiles: the picture as it was cut.
+        seconds: wall time of the graph alone.
+    """
+
+    image_embeds: npt.NDArray[Any]
+    kept_indices: npt.NDArray[np.int32]
+    tiles: Tiles
+    seconds: float
+
+
+class VisionRunner:
+    """A session over the vision graph of a bundle.
+
+    Args:
+        bundle: an opened bundle.
+        provider: `cpu` or `cuda`.
+        threads: of one operator; all cores if None.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, provider: str = "cpu", threads: int | None = None
+    ) -> None:
+        self.bundle = bundle
+        self._options: dict[str, Any] = {
+            "precision": bundle.manifest.precision,
+            "provider": provider,
+            "threads": threads,
+        }
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The vision graph."""
+        return open_session(
+            self.bundle.path(self.bundle.manifest.graphs.vision.path), **self._options
+        )
+
+    @cached_property
+    def prune_session(self) -> onnxruntime.InferenceSession:
+        """The pruning op alone."""
+        return open_session(
+            self.bundle.path(self.bundle.manifest.graphs.prune.path), **self._options
+        )
+
+    def run(
+        self, image: Path | str, prompt_embeds: npt.NDArray[np.float32] | None = None
+    ) -> VisionResult:
+        """Answer for the picture in the file `image`.
+
+        Args:
+            prompt_embeds: `[P, hidden]`, needed by a bundle with importance `text` only.
+
+        Raises:
+            ImageError: the picture cannot be used.
+            UsageError: a prompt is missing, superfluous, or has another width.
+        """
+        tiles = tile(load_image(image), self.bundle.manifest.model.vision)
+        start = time.perf_counter()
+        image_embeds, kept_indices = self.infer(self.inputs(tiles, prompt_embeds))
+        return VisionResult(image_embeds, kept_indices, tiles, time.perf_counter() - start)
+
+    def infer(self, inputs: Inputs) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
+        """`image_embeds` and `kept_indices` for named inputs."""
+        embeds, indices = self.session.run(["image_embeds", "kept_indices"], inputs)
+        return embeds, indices
+
+    def inputs(self, tiles: Tiles, prompt_embeds: npt.NDArray[np.float32] | None = None) -> Inputs:
+        """The graph's inputs by name."""
+        manifest = self.bundle.manifest
+        inputs = {
+            "pixel_values": normalize(tiles.pixels, manifest.model.vision.image),
+            "token_grid": tiles.grid,
+        }
+        needs_prompt = manifest.selector.importance == "text"
+        if needs_prompt != (prompt_embeds is not None):
+            raise UsageError(
+                f"this bundle has importance '{manifest.selector.importance}', "
+                f"which needs {'a' if needs_prompt else 'no'} prompt",
+                "Pass --prompt or --prompt-embeds." if needs_prompt else "Leave the prompt out.",
+            )
+        if prompt_embeds is not None:
+            width = manifest.model.text_hidden
+            if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width or not len(prompt_embeds):
+                raise UsageError(
+                    f"prompt_embeds has shape {list(prompt_embeds.shape)}, expected [P, {width}]"
+                )
+            inputs["prompt_embeds"] = np.ascontiguousarray(prompt_embeds, np.float32)
+        return inputs

@@ -1,0 +1,1 @@
+"""Is a bundle right, and how fast is it?"""

@@ -1,0 +1,163 @@
+"""Does the graph answer what PyTorch answered? Indices by equality, embeddings by tolerance."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.verify.reference import Reference
+
+if TYPE_CHECKING:
+    from polygraphy.comparator import BaseCompareFunc
+
+    from d2export.verify.near_ties import NearTies
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """What a precision may cost.
+
+    Attributes:
+        embeddings: largest deviation of an embedding, relative to the largest magnitude.
+        indices: smallest share of kept tokens, over all cases, that PyTorch kept too; 1 asks for
+            equality.
+    """
+
+    embeddings: float
+    indices: float
+
+
+TOLERANCES = {
+    "fp32": Tolerances(1e-5, 1.0),
+    "fp16": Tolerances(5e-3, 0.99),
+    "bf16": Tolerances(4e-2, 0.90),
+}
+COSINE = 0.999
+
+
+@dataclass(frozen=True)
+class Case:
+    """One input. `near_ties` says why indices differ, where PyTorch was at hand to find out.
+
+    `common` counts tokens that both kept; embeddings are compared on these.
+    """
+
+    name: str
+    tiles: int
+    tokens: int
+    kept: int
+    common: int
+    indices_equal: bool
+    embeddings_error: float
+    cosine: float
+    embeddings_match: bool
+    seconds: float
+    near_ties: NearTies | None = None
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """All cases of one check."""
+
+    backend: str
+    precision: str
+    tolerances: Tolerances
+    cases: tuple[Case, ...]
+
+    @property
+    def agreement(self) -> float:
+        """Share of kept tokens, over all cases, that PyTorch kept too."""
+        return sum(case.common for case in self.cases) / sum(case.kept for case in self.cases)
+
+    @property
+    def passed(self) -> bool:
+        """Embeddings of every case within tolerance, enough equal indices, the rest near-ties."""
+        enough = (
+            all(case.indices_equal for case in self.cases)
+            if self.tolerances.indices == 1
+            else self.agreement >= self.tolerances.indices
+        )
+        return enough and all(
+            case.embeddings_match and (case.near_ties is None or case.near_ties.explained)
+            for case in self.cases
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "agreement": self.agreement, "passed": self.passed}
+
+
+def compare(
+    name: str,
+    reference: Reference,
+    image_embeds: npt.NDArray[Any],
+    kept_indices: npt.NDArray[np.int32],
+    tolerances: Tolerances,
+    seconds: float,
+    near_ties: NearTies | None = None,
+) -> Case:
+    """One case, by polygraphy's comparison functions.
+
+    Raises:
+        ValueError: the graph answered with another number of tokens.
+    """
+    expected, answered = reference.image_embeds, image_embeds.astype(np.float32)
+    if answered.shape != expected.shape:
+        raise ValueError(f"{name}: image_embeds is {answered.shape}, PyTorch's {expected.shape}")
+    both, ours, theirs = np.intersect1d(kept_indices, reference.kept_indices, return_indices=True)
+    error, cosine, match = float("inf"), 0.0, False
+    if len(both):
+        error, cosine, match = _compare_embeddings(answered[ours], expected[theirs], tolerances)
+    return Case(
+        name,
+        len(reference.pixels),
+        len(reference.token_grid),
+        len(kept_indices),
+        len(both),
+        _equal_indices(kept_indices, reference.kept_indices),
+        error,
+        cosine,
+        match,
+        seconds,
+        near_ties,
+    )
+
+
+def _compare_embeddings(
+    answered: npt.NDArray[np.float32], expected: npt.NDArray[np.float32], tolerances: Tolerances
+) -> tuple[float, float, bool]:
+    """Largest deviation relative to the largest magnitude, cosine, and whether both will do."""
+    from polygraphy.comparator import CosineSimilarityCompareFunc, SimpleCompareFunc
+
+    magnitude = float(np.abs(expected).max())
+    simple = SimpleCompareFunc(
+        rtol=0, atol=tolerances.embeddings * magnitude, check_error_stat="max"
+    )
+    deviation = _apply(simple, answered, expected)
+    cosine = _apply(CosineSimilarityCompareFunc(COSINE), answered, expected)
+    error = float(np.abs(answered - expected).max()) / (magnitude or 1.0)
+    return error, float(cosine.cosine_similarity), bool(deviation) and bool(cosine)
+
+
+def _equal_indices(answered: npt.NDArray[np.int32], expected: npt.NDArray[np.int32]) -> bool:
+    from polygraphy.comparator import IndicesCompareFunc
+
+    return bool(_apply(IndicesCompareFunc(), answered, expected))
+
+
+def _apply(
+    function: BaseCompareFunc, answered: npt.NDArray[Any], expected: npt.NDArray[Any]
+) -> Any:
+    """What a polygraphy comparison says; its log is for its own command line."""
+    from polygraphy.comparator import IterationResult
+    from polygraphy.logger import G_LOGGER
+
+    results = [
+        IterationResult(outputs={"value": values}, runner_name=runner)
+        for runner, values in (("graph", answered), ("pytorch", expected))
+    ]
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):
+        return function(*results)["value"]

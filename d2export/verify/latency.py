@@ -1,0 +1,116 @@
+"""How long a graph takes: warm-up, then wall times of single runs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from d2export.runtime.vision import Inputs, VisionRunner
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Wall time of one call in milliseconds, over `iterations` calls."""
+
+    iterations: int
+    min: float
+    mean: float
+    median: float
+    p90: float
+    p95: float
+    p99: float
+
+
+@dataclass(frozen=True)
+class StageLatency:
+    """One input size: the vision graph, and within it the selection, timed by itself."""
+
+    tiles: int
+    tokens: int
+    kept: int
+    vision: Latency
+    selection: Latency
+
+    @property
+    def selection_share(self) -> float:
+        """Part of the vision graph's median that is selection."""
+        return self.selection.median / self.vision.median
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "selection_share": self.selection_share}
+
+
+def measure(call: Callable[[], object], *, warmup: int, iterations: int) -> Latency:
+    """Time `call`; percentiles are those of the sorted single times, nothing is left out."""
+    for _ in range(warmup):
+        call()
+    times = np.empty(iterations)
+    for index in range(iterations):
+        start = time.perf_counter()
+        call()
+        times[index] = time.perf_counter() - start
+    times *= 1e3
+    p90, p95, p99 = np.percentile(times, (90, 95, 99))
+    return Latency(
+        iterations,
+        float(times.min()),
+        float(times.mean()),
+        float(np.median(times)),
+        float(p90),
+        float(p95),
+        float(p99),
+    )
+
+
+def bench_vision(
+    runner: VisionRunner, tiles: int, *, warmup: int, iterations: int, seed: int = 0
+) -> StageLatency:
+    """Latency of `tiles` tiles of noise; the work does not depend on what a picture shows.
+
+    The selection's does, a little: it runs on as many random tokens, with random importance.
+    """
+    model = runner.bundle.manifest.model
+    per_tile = model.vision.tokens_per_tile
+    tokens = tiles * per_tile
+    random = np.random.default_rng(seed)
+    size = model.vision.image.size
+    grid = random.uniform(0, tokens**0.5, (tokens, 2)).astype(np.float32)
+    inputs: Inputs = {
+        "pixel_values": random.standard_normal((tiles, 3, size, size), np.float32),
+        "token_grid": grid,
+    }
+    if runner.bundle.manifest.selector.importance == "text":
+        inputs["prompt_embeds"] = random.standard_normal((16, model.text_hidden), np.float32)
+    kept = len(runner.infer(inputs)[1])
+    feeds = _selection_inputs(runner, tokens, grid, random)
+    return StageLatency(
+        tiles,
+        tokens,
+        kept,
+        measure(lambda: runner.infer(inputs), warmup=warmup, iterations=iterations),
+        measure(
+            lambda: runner.prune_session.run(None, feeds), warmup=warmup, iterations=iterations
+        ),
+    )
+
+
+def _selection_inputs(
+    runner: VisionRunner, tokens: int, grid: Any, random: np.random.Generator
+) -> dict[str, Any]:
+    by_name = {value.name: value for value in runner.bundle.manifest.graphs.prune.inputs}
+    heads = len(by_name["importance"].shape) == 3
+    shape = (1, runner.bundle.manifest.model.vision.heads, tokens) if heads else (1, tokens)
+    features = random.standard_normal(
+        (1, tokens, runner.bundle.manifest.model.text_hidden), np.float32
+    )
+    return {
+        "features": features.astype(by_name["features"].dtype),
+        "importance": random.random(shape, np.float32),
+        "prior": np.ones(tokens, np.float32),
+        "grid": grid,
+    }

@@ -1,0 +1,76 @@
+"""The PyTorch side of a check. Needs torch; a check against stored answers does not come here."""
+
+from __future__ import annotations
+
+import time
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from d2export.bundle import Bundle
+from d2export.export.pruned_vision import PrunedVision
+from d2export.export.torch_op import prune
+from d2export.export.weights import load_into, stored_weights
+from d2export.models.presets import ModelSpec, TextSpec
+from d2export.pruning.selection import Scored, debias
+from d2export.runtime.vision import Inputs
+from d2export.verify.reference import Reference
+
+TILES_AT_ONCE = 4  # attention of a tile takes 67 MB; a request of 13 would take a gigabyte
+
+
+class Answer(NamedTuple):
+    """What PyTorch answers in float32, what it decided on, and how long it took."""
+
+    reference: Reference
+    scored: Scored
+    seconds: float
+
+
+def answer(module: PrunedVision, pixels: npt.NDArray[np.uint8], inputs: Inputs) -> Answer:
+    """Run one picture's tiles; `inputs` are the graph's."""
+    tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
+    start = time.perf_counter()
+    with torch.inference_mode():
+        scored = module.scored(
+            tensors["pixel_values"],
+            tensors["token_grid"],
+            tensors.get("prompt_embeds"),
+            tiles_at_once=TILES_AT_ONCE,
+        )
+        kept, indices = prune(*scored, module.parameters_of_op)
+    seconds = time.perf_counter() - start
+    reference = Reference(
+        pixels=pixels,
+        token_grid=inputs["token_grid"],
+        image_embeds=kept[0].numpy(),
+        kept_indices=indices[0].numpy(),
+        scores=debias(scored.importance, scored.prior, module.parameters_of_op.eps)[0].numpy(),
+        prompt_embeds=inputs.get("prompt_embeds"),
+    )
+    return Answer(reference, scored, seconds)
+
+
+def load_module(bundle: Bundle) -> PrunedVision:
+    """The float32 model of a bundle, from its manifest and the weights its graph refers to."""
+    manifest = bundle.manifest
+    graph = bundle.path(manifest.graphs.vision.path)
+    weights, prior = stored_weights(graph)
+    module = PrunedVision(
+        bundle_spec(bundle),
+        manifest.selector.parameters(),
+        manifest.selector.importance,
+        manifest.selector.importance_layer or 0,
+        prior,
+    ).eval()
+    load_into(module.model, weights)
+    return module
+
+
+def bundle_spec(bundle: Bundle) -> ModelSpec:
+    """The model of a bundle; of the language model only the width is known, and needed."""
+    model = bundle.manifest.model
+    text = TextSpec("llama", model.text_hidden, 1, 1, 1, 1, 1, 1e4, 1)
+    return ModelSpec(model.name, model.family, model.id, model.vision, text)

@@ -1,0 +1,102 @@
+"""A small bundle with every kind of entry, for tests about the format. Its graphs are no ONNX."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from d2export.bundle import file_entries, write_manifest
+from d2export.manifest import Manifest
+from d2export.manifest_records import (
+    FileEntry,
+    Graph,
+    Graphs,
+    Model,
+    Prior,
+    PromptEmbedding,
+    Reference,
+    Selector,
+    Tolerances,
+    Tool,
+    Value,
+    Weights,
+)
+from d2export.models.presets import POCKET_VIT
+
+CONTENT = {
+    "onnx/vision.onnx": b"the vision graph",
+    "onnx/prune.onnx": b"the op alone",
+    "onnx/model.safetensors": bytes(range(200)),
+    "processor/tokenizer.json": b"{}",
+    "reference/photo.npz": b"numbers",
+    "pictures/photo.png": b"a picture",
+}
+USED_RANGES = {"onnx/model.safetensors": [(16, 48), (100, 200)]}
+
+
+def sample_manifest(files: dict[str, FileEntry]) -> Manifest:
+    features = Value("features", "float32", (1, "tokens", 192))
+    indices = Value("kept_indices", "int32", ("kept",))
+    return Manifest(
+        schema=1,
+        tool=Tool("d2export", "0.1.0"),
+        scope="vision",
+        model=Model("pocket", "internvl", "random", None, None, 7, False, POCKET_VIT, 192),
+        selector=Selector(
+            name="d2",
+            importance="text",
+            keep=64,
+            keep_permille=None,
+            pivot_ratio=0.7,
+            alpha=0.5,
+            theta=0.8,
+            eps=1e-7,
+            pivots_block=False,
+            importance_layer=None,
+            prior=Prior("file", "ab" * 32, {"images": 1000, "prompt": "Describe the picture."}),
+        ),
+        precision="fp16",
+        opset=17,
+        graphs=Graphs(
+            vision=Graph("onnx/vision.onnx", (features,), (indices,)),
+            prune=Graph("onnx/prune.onnx", (features,), (indices,)),
+        ),
+        layers=("layers.0.output", "layers.1.output"),
+        weights=Weights("linked", "/models/pocket"),
+        prompt_embedding=PromptEmbedding("onnx/model.safetensors", 16, "float16", (4, 8)),
+        references=(Reference("photo", "reference/photo.npz", 3, 768, "pictures/photo.png"),),
+        tolerances=Tolerances(1e-3, 0.99),
+        versions={"python": "3.11.2", "torch": "2.13.0"},
+        files=files,
+    )
+
+
+def write_sample(folder: Path) -> Path:
+    """Fill `folder`; the result reads without an error."""
+    for relative, content in CONTENT.items():
+        path = folder / relative
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    (folder / "build.log").write_text("not listed in the manifest\n")
+    write_manifest(folder, sample_manifest(file_entries(folder, USED_RANGES)))
+    return folder
+
+
+def edit(folder: Path, keys: tuple[str | int, ...], value: object) -> None:
+    """Set one value deep in manifest.json and renew the digest, as somebody who means it would."""
+    path = folder / "manifest.json"
+    document: Any = json.loads(path.read_text())
+    inner = document
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(sign(document)))
+
+
+def sign(document: dict[str, Any]) -> dict[str, Any]:
+    """`document` with the digest that its other keys have."""
+    content = {key: value for key, value in document.items() if key != "digest"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return {**content, "digest": hashlib.sha256(canonical.encode()).hexdigest()}

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import errno
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from d2export.build_mark import delete
+from d2export.disk import link_or_copy, refuse_full_disk
+from d2export.errors import OutputError
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+FILL = (
+    "import sys; from pathlib import Path; from d2export.staging import staged\n"
+    "with staged(Path(sys.argv[1])) as folder:\n"
+    "    with open(folder / 'weights', 'wb') as file:\n"
+    "        for _ in range(64): file.write(bytes(2**16))\n"
+)
+
+
+def small_disk(options: str, command: str) -> str:
+    """Standard error of `command` where /mnt is a small tmpfs in a mount namespace of its own."""
+    mount = f"mount -t tmpfs -o size=1m tmpfs /mnt && {options} {command}"
+    arguments = ["sh", "-c", mount, "sh", sys.executable, FILL]
+    result = subprocess.run(
+        ["unshare", "-rm", *arguments], env=ENVIRONMENT, capture_output=True, text=True
+    )
+    return result.stderr + result.stdout
+
+
+@pytest.fixture
+def needs_mount() -> None:
+    try:
+        probe = ["unshare", "-rm", "sh", "-c", "mount -t tmpfs tmpfs /mnt"]
+        subprocess.run(probe, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"no unprivileged mount namespaces here (unshare -rm; mount): {error}")
+
+
+@pytest.mark.usefixtures("needs_mount")
+def test_a_disk_that_fills_up_during_the_build() -> None:
+    output = small_disk("", '"$1" -c "$2" /mnt/a/out; ls -A /mnt; df --output=used /mnt | tail -1')
+    assert (
+        "d2export.errors.OutputError: no space left for /mnt/a/.out.partial: "
+        "No space left on device; 0.0 MB free on its disk" in output
+    )
+    assert "Free some space, or choose a path on another disk." in output
+    assert output.splitlines()[-1].strip() == "0"  # all of it given back, and `ls` printed nothing
+
+
+@pytest.mark.usefixtures("needs_mount")
+def test_a_read_only_file_system() -> None:
+    output = small_disk("mount -o remount,ro /mnt &&", '"$1" -c "$2" /mnt/out')
+    assert "OutputError: cannot write /mnt/out: Read-only file system" in output
+
+
+@pytest.mark.usefixtures("needs_mount")
+def test_a_mount_point_is_refused_before_the_work() -> None:
+    output = small_disk("", '"$1" -c "$2" /mnt')
+    assert "OutputError: output /mnt is a mount point" in output
+    assert "Choose a folder in it: /mnt/bundle" in output
+
+
+@pytest.mark.usefixtures("needs_mount")
+def test_another_file_system_gets_a_copy(tmp_path: Path) -> None:
+    (tmp_path / "shard").write_bytes(bytes(1000))
+    program = (
+        "from pathlib import Path; from d2export.disk import link_or_copy\n"
+        f"print(link_or_copy(Path('{tmp_path}/shard'), Path('/mnt/shard')))\n"
+        "print(Path('/mnt/shard').stat().st_size)"
+    )
+    assert small_disk("", f'"$1" -c "{program}"').split() == ["copied", "1000"]
+
+
+def test_a_file_too_large_for_its_file_system(tmp_path: Path) -> None:
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+
+    result = subprocess.run(
+        [sys.executable, "-c", FILL, tmp_path / "out"],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        preexec_fn=limit,
+    )
+    full = f"OutputError: no space left for {tmp_path}/.out.partial: File too large; "
+    assert full in result.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_seen_behind_another_exception() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", "/elsewhere/cache")
+    failure = RuntimeError("cannot save the model")
+    failure.__cause__ = full
+    with pytest.raises(OutputError) as caught:
+        refuse_full_disk(failure, Path("out"))
+    assert caught.value.problem.startswith("no space left for /elsewhere/cache: No space left")
+    refuse_full_disk(RuntimeError("something else"), Path("out"))  # raises nothing
+
+
+def test_a_weight_file_is_a_hard_link_to_what_the_checkpoint_links_to(tmp_path: Path) -> None:
+    blob, snapshot, target = tmp_path / "blob", tmp_path / "snapshot", tmp_path / "target"
+    blob.write_bytes(b"weights")
+    snapshot.symlink_to(blob)  # as in the hub's cache
+    assert link_or_copy(snapshot, target) == "linked"
+    assert not target.is_symlink()
+    assert target.samefile(blob)
+
+
+def test_deleting_a_build_does_not_touch_the_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "shard").write_bytes(b"weights")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    assert link_or_copy(tmp_path / "shard", folder / "shard") == "linked"
+    delete(folder)
+    assert (tmp_path / "shard").read_bytes() == b"weights"
+
+
+def test_a_missing_source_or_a_taken_target_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        link_or_copy(tmp_path / "no", tmp_path / "target")
+    (tmp_path / "a").touch()
+    (tmp_path / "b").touch()
+    with pytest.raises(FileExistsError):
+        link_or_copy(tmp_path / "a", tmp_path / "b")
