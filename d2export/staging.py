@@ -60,7 +60,7 @@ def _target(out: Path) -> Path:
         raise OutputError(
             f"output {out} is the current folder or one above it", "Choose a folder of its own."
         )
-    if target.is_dir() and target.is_mount():
+    if os.path.ismount(target) and target.is_dir():
         raise OutputError(
             f"output {out} is a mount point, which a finished build cannot be renamed to",
             f"Choose a folder in it: {out}/bundle",

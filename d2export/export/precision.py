@@ -11,27 +11,18 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from d2export.errors import UsageError
+from d2export.export.choices import PRECISIONS
 from d2export.pruning.parameters import OP_TYPE
 
-PRECISIONS = {
-    "fp32": ir.DataType.FLOAT,
-    "fp16": ir.DataType.FLOAT16,
-    "bf16": ir.DataType.BFLOAT16,
-}
+TYPES = dict(
+    zip(PRECISIONS, (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16), strict=True)
+)
 WIDE = ir.DataType.FLOAT
 NARROW_OPS = {"MatMul", "Conv", "Gemm"}
 WIDE_OPS = {"LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"}
 BFLOAT16_CONV_OPSET = 22  # before it, ONNX has no bfloat16 convolution
 # The residual stream starts where these are added; it follows them into float32.
 RESIDUAL_WEIGHTS = ("tower.position_embedding",)
-
-
-def precision_type(name: str) -> ir.DataType:
-    """The ONNX element type of `fp32`, `fp16` or `bf16`."""
-    if name not in PRECISIONS:
-        raise UsageError(f"--precision is '{name}', expected one of {', '.join(PRECISIONS)}")
-    return PRECISIONS[name]
 
 
 def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:

@@ -18,7 +18,6 @@ import onnxscript
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from d2export.errors import UsageError
 from d2export.export.onnx_function import INPUTS, register_schema
 from d2export.export.pruned_vision import PrunedVision
 from d2export.export.torch_op import OVERLOAD
@@ -26,7 +25,6 @@ from d2export.models.presets import ModelSpec
 from d2export.pruning.parameters import DOMAIN, OP_TYPE, OP_VERSION, PruneParameters
 from d2export.pruning.prior import Prior
 
-OPSETS = range(17, 25)
 MAX_TILES = 64  # bound of the symbolic dimension, not of what a model is trained for
 TRACED_OPSET = 18  # the oldest that torch exports; what the tower uses means the same in 17
 
@@ -45,11 +43,6 @@ def trace_vision(
     The outputs of the layers are called `layers.0`, `layers.1`, ..., the inputs of the op
     `features`, `importance`, `prior`.
     """
-    if opset not in OPSETS:
-        raise UsageError(
-            f"--opset is {opset}, expected {OPSETS.start} to {OPSETS.stop - 1}",
-            "TensorRT 8.6 reads up to 17, TensorRT 10 up to 24.",
-        )
     register_schema()
     vision = spec.vision
     tiles = torch.export.Dim("tiles", min=1, max=MAX_TILES)

@@ -11,8 +11,6 @@ from torch import Tensor
 
 from d2export.pruning.selection import unit
 
-SOURCES = ("cls", "text", "uniform")
-
 
 def text_relevance(features: Tensor, prompt_embeds: Tensor) -> Tensor:
     """How much each token resembles the prompt: `(1 + mean cosine) / 2`, never negative.

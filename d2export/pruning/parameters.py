@@ -13,6 +13,7 @@ from d2export.errors import UsageError
 DOMAIN = "d2export"
 OP_TYPE = "D2Prune"
 OP_VERSION = 1
+IMPORTANCE_SOURCES = ("cls", "text", "uniform")
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from d2export.bundle import Bundle
 from d2export.engine.onnxruntime import open_session
 from d2export.errors import UsageError
 from d2export.models.images import load_image
+from d2export.models.presets import VisionSpec
 from d2export.models.tiling import Tiles, normalize, tile
 
 if TYPE_CHECKING:
@@ -96,12 +97,12 @@ class VisionRunner:
         return embeds, indices
 
     def inputs(self, tiles: Tiles, prompt_embeds: npt.NDArray[np.float32] | None = None) -> Inputs:
-        """The graph's inputs by name."""
+        """The graph's inputs by name.
+
+        Raises:
+            UsageError: a prompt is missing, superfluous, or has another width.
+        """
         manifest = self.bundle.manifest
-        inputs = {
-            "pixel_values": normalize(tiles.pixels, manifest.model.vision.image),
-            "token_grid": tiles.grid,
-        }
         needs_prompt = manifest.selector.importance == "text"
         if needs_prompt != (prompt_embeds is not None):
             raise UsageError(
@@ -115,5 +116,14 @@ class VisionRunner:
                 raise UsageError(
                     f"prompt_embeds has shape {list(prompt_embeds.shape)}, expected [P, {width}]"
                 )
-            inputs["prompt_embeds"] = np.ascontiguousarray(prompt_embeds, np.float32)
-        return inputs
+        return vision_inputs(tiles, manifest.model.vision, prompt_embeds)
+
+
+def vision_inputs(
+    tiles: Tiles, vision: VisionSpec, prompt_embeds: npt.NDArray[np.float32] | None = None
+) -> Inputs:
+    """`pixel_values`, `token_grid` and, if there is a prompt, `prompt_embeds`, all float32."""
+    inputs = {"pixel_values": normalize(tiles.pixels, vision.image), "token_grid": tiles.grid}
+    if prompt_embeds is not None:
+        inputs["prompt_embeds"] = np.ascontiguousarray(prompt_embeds, np.float32)
+    return inputs

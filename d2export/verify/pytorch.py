@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +15,9 @@ from d2export.export.pruned_vision import PrunedVision
 from d2export.export.torch_op import prune
 from d2export.export.weights import load_into, stored_weights
 from d2export.models.presets import ModelSpec, TextSpec
+from d2export.models.safetensors_file import TensorRef
+from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.prior import Prior
 from d2export.pruning.selection import Scored, debias
 from d2export.runtime.vision import Inputs
 from d2export.verify.reference import Reference
@@ -58,18 +62,33 @@ def load_module(bundle: Bundle) -> PrunedVision:
     manifest = bundle.manifest
     graph = bundle.path(manifest.graphs.vision.path)
     weights, prior = stored_weights(graph)
-    module = PrunedVision(
-        bundle_spec(bundle),
+    return module_of(
+        _spec(bundle),
         manifest.selector.parameters(),
         manifest.selector.importance,
         manifest.selector.importance_layer or 0,
         prior,
-    ).eval()
-    load_into(module.model, weights)
-    return module
+        weights,
+    )
 
 
-def bundle_spec(bundle: Bundle) -> ModelSpec:
+def module_of(
+    spec: ModelSpec,
+    parameters: PruneParameters,
+    importance: str,
+    cls_layer: int,
+    prior: Prior | None,
+    refs: Mapping[str, TensorRef],
+) -> PrunedVision:
+    """The float32 model with its weights; arguments as those of `PrunedVision`."""
+    with torch.device("meta"):
+        module = PrunedVision(spec, parameters, importance, cls_layer, prior)
+    module.model.to_empty(device="cpu")
+    load_into(module.model, refs)
+    return module.eval()
+
+
+def _spec(bundle: Bundle) -> ModelSpec:
     """The model of a bundle; of the language model only the width is known, and needed."""
     model = bundle.manifest.model
     text = TextSpec("llama", model.text_hidden, 1, 1, 1, 1, 1, 1e4, 1)

@@ -142,7 +142,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="'x' comes twice"):
         write(path, [short, short])
-    with pytest.raises(OutputError, match="cannot write .*No such file"):
+    with pytest.raises(OutputError, match=r"cannot write .*No such file"):
         write(tmp_path / "nowhere" / "model.safetensors", [])
 
 
@@ -209,7 +209,7 @@ def test_a_header_that_lies_is_refused(
 
 
 def test_a_missing_file_is_a_checkpoint_error(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="cannot read .*No such file"):
+    with pytest.raises(CheckpointError, match=r"cannot read .*No such file"):
         read_header(tmp_path / "model.safetensors")
 
 

@@ -1,0 +1,374 @@
+"""From a checkpoint to a checked bundle: what `d2export export` and `d2export build` do."""
+
+from __future__ import annotations
+
+import json
+import platform
+import re
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2export import __version__, manifest_records
+from d2export.bundle import Bundle, file_entries, read_bundle, write_manifest
+from d2export.errors import CheckFailed, EnvironmentMismatch, UsageError
+from d2export.manifest import Manifest
+from d2export.models import layouts
+from d2export.models.generated_pictures import generated_pictures
+from d2export.models.images import load_image
+from d2export.models.presets import ModelSpec
+from d2export.models.safetensors_file import TensorRef
+from d2export.models.source import Source, open_source
+from d2export.models.tiling import tile
+from d2export.options import ExportOptions
+from d2export.progress import Progress
+from d2export.pruning.prior import Prior, read_prior
+from d2export.runtime.picture import draw_kept
+from d2export.runtime.prompt import STORED, read_embeds
+from d2export.runtime.vision import VisionRunner, vision_inputs
+from d2export.staging import staged
+from d2export.verify.accuracy import TOLERANCES, AccuracyReport
+from d2export.verify.check import check_bundle
+from d2export.verify.latency import StageLatency, bench_vision
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from d2export.export.weights import PlacedWeights
+    from d2export.verify.pytorch import Answer
+
+TABLE = "prompt_embedding"  # placed with the weights, but not part of the vision graph
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+BENCH_TILES, BENCH_WARMUP, BENCH_ITERATIONS = 1, 2, 10
+EXPORT_STAGES, BUILD_STAGES = 3, 5
+
+
+@dataclass(frozen=True)
+class BuildReport:
+    """What a build measured, beside the bundle it made."""
+
+    bundle: Path
+    accuracy: AccuracyReport
+    latency: tuple[StageLatency, ...]
+    pytorch_seconds: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values: the content of report.json."""
+        return {
+            "bundle": self.bundle.name,
+            "passed": self.accuracy.passed,
+            "accuracy": self.accuracy.to_json(),
+            "latency_ms": [stage.to_json() for stage in self.latency],
+            "pytorch_seconds": self.pytorch_seconds,
+        }
+
+
+def export(options: ExportOptions, out: Path | str, *, progress: Progress | None = None) -> Bundle:
+    """Write a bundle with ONNX graphs and PyTorch's answers; nothing is checked yet.
+
+    Args:
+        out: the bundle's folder; it appears complete or not at all.
+
+    Raises:
+        D2ExportError: of the family that says what is wrong and what to do.
+    """
+    progress = progress or Progress(EXPORT_STAGES, level="quiet")
+    with _needs_export_packages(), staged(Path(out), force=options.force) as folder:
+        _export_into(folder, options, progress)
+        progress.write_log(folder / "build.log")
+    return read_bundle(Path(out), verify=False)
+
+
+def build(
+    options: ExportOptions, out: Path | str, *, progress: Progress | None = None
+) -> BuildReport:
+    """Write a bundle, check it against PyTorch, time it, and store the report.
+
+    Raises:
+        CheckFailed: the graph does not answer what PyTorch answers; nothing is written.
+        D2ExportError: anything else a user can change.
+    """
+    progress = progress or Progress(BUILD_STAGES, level="quiet")
+    target = Path(out)
+    with _needs_export_packages(), staged(target, force=options.force) as folder:
+        answers = _export_into(folder, options, progress)
+        runner = VisionRunner(read_bundle(folder, verify=False))
+        with progress.stage("checking against PyTorch"):
+            accuracy = check_bundle(
+                runner,
+                {name: answer.reference for name, answer in answers.items()},
+                exact={name: answer.scored for name, answer in answers.items()},
+                progress=progress,
+            )
+        if not accuracy.passed:
+            from d2export.verify.tables import accuracy_table
+
+            raise CheckFailed(
+                f"the graph does not answer what PyTorch answers\n{accuracy_table(accuracy)}",
+                f"Nothing was written. Run `d2export export` with the same options, "
+                f"then `d2export check {out} --per-layer`.",
+            )
+        with progress.stage("measuring latency"):
+            latency = bench_vision(
+                runner, BENCH_TILES, warmup=BENCH_WARMUP, iterations=BENCH_ITERATIONS
+            )
+        seconds = {name: answer.seconds for name, answer in answers.items()}
+        report = BuildReport(target, accuracy, (latency,), seconds)
+        (folder / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        progress.write_log(folder / "build.log")
+    return report
+
+
+def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> dict[str, Answer]:
+    """Fill a staging folder; the answers of PyTorch by reference name."""
+    from d2export.export.vision_graph import write_graphs
+    from d2export.verify.pytorch import module_of
+
+    images = _pictures(options.images)
+    needs_table = options.importance == "text"
+    scratch = folder / ".checkpoint"
+    with progress.stage(f"reading {options.model}"):
+        source = open_source(
+            options.model,
+            scratch,
+            random_weights=options.random_weights,
+            seed=options.seed,
+            revision=options.revision,
+            embeddings=needs_table,
+            progress=progress,
+        )
+        spec = source.checkpoint.spec
+        refs = layouts.resolve(source.checkpoint.tensors, spec)
+        table = layouts.prompt_embedding(source.checkpoint.tensors, spec) if needs_table else None
+        cls_layer = options.cls_layer(spec.vision)
+        prior = read_prior(options.prior, spec.vision.tokens_per_tile) if options.prior else None
+
+    with progress.stage("exporting the vision graph"):
+        (folder / "onnx").mkdir()
+        weights = write_graphs(
+            folder / "onnx",
+            spec,
+            refs | ({TABLE: table} if table else {}),
+            options.parameters(),
+            importance=options.importance,
+            cls_layer=cls_layer,
+            prior=prior,
+            precision=options.precision,
+            opset=options.opset,
+            copy_weights=options.weights_in_bundle and source.kind != "random",
+        )
+        if source.kind == "random":  # linked from the scratch folder, which goes
+            shutil.rmtree(scratch)
+            weights = replace(weights, mode="copied")
+        elif weights.mode == "copied" and not options.weights_in_bundle:
+            progress.warning("no hard link can be made to the checkpoint: its weights were copied")
+        _copy_tokenizer(source.checkpoint.folder, folder / "processor")
+
+    with progress.stage(f"asking PyTorch about {len(images)} pictures"):
+        module = module_of(
+            spec, options.parameters(), options.importance, cls_layer, prior, weights.refs
+        )
+        prompt = _prompt_embeds(options, spec)
+        answers = _write_references(folder, spec, images, module, prompt, progress)
+
+    manifest = _manifest(folder, options, source, weights, cls_layer, prior, answers)
+    write_manifest(folder, manifest)
+    return answers
+
+
+def _pictures(paths: tuple[Path, ...]) -> dict[str, Image.Image]:
+    """Pictures by a name that can be a file's."""
+    if not paths:
+        return generated_pictures()
+    pictures: dict[str, Image.Image] = {}
+    for path in paths:
+        stem = re.sub(r"[^\w.-]+", "_", path.stem).strip("._") or "image"
+        name, number = stem, 1
+        while name in pictures:
+            number += 1
+            name = f"{stem}-{number}"
+        pictures[name] = load_image(path)
+    return pictures
+
+
+def _write_references(
+    folder: Path,
+    spec: ModelSpec,
+    images: dict[str, Image.Image],
+    module: Any,
+    prompt: Any,
+    progress: Progress,
+) -> dict[str, Answer]:
+    from d2export.verify.pytorch import answer
+
+    (folder / "reference").mkdir()
+    (folder / "pictures").mkdir()
+    answers: dict[str, Answer] = {}
+    for name, image in images.items():
+        tiles = tile(image, spec.vision)
+        found = answer(module, tiles.pixels, vision_inputs(tiles, spec.vision, prompt))
+        found.reference.save(folder / "reference" / f"{name}.npz")
+        draw_kept(image, tiles, found.reference.kept_indices).save(
+            folder / "pictures" / f"{name}.png"
+        )
+        progress.note(
+            f"  {name}: {len(tiles.pixels)} tiles, {len(tiles.grid)} tokens, "
+            f"{len(found.reference.kept_indices)} kept, {found.seconds:.1f} s"
+        )
+        answers[name] = found
+    return answers
+
+
+def _prompt_embeds(options: ExportOptions, spec: ModelSpec) -> Any:
+    """Prompt of the references; without one, a seeded stand-in of 16 random embeddings."""
+    import numpy as np
+
+    if options.importance != "text":
+        return None
+    if options.prompt_embeds is None:
+        return np.random.default_rng(0).standard_normal((16, spec.text.hidden), np.float32)
+    values = read_embeds(options.prompt_embeds)
+    if values.ndim != 2 or values.shape[1] != spec.text.hidden or not len(values):
+        raise UsageError(
+            f"{options.prompt_embeds} has shape {list(values.shape)}, "
+            f"expected [P, {spec.text.hidden}]"
+        )
+    return values
+
+
+def _copy_tokenizer(source: Path, target: Path) -> None:
+    for name in TOKENIZER_FILES:
+        if (source / name).is_file():
+            target.mkdir(exist_ok=True)
+            shutil.copyfile(source / name, target / name)
+
+
+def _manifest(
+    folder: Path,
+    options: ExportOptions,
+    source: Source,
+    weights: PlacedWeights,
+    cls_layer: int,
+    prior: Prior | None,
+    answers: dict[str, Answer],
+) -> Manifest:
+    from d2export.export.vision import layer_names
+    from d2export.export.vision_graph import PRUNE, VISION
+
+    spec, parameters = source.checkpoint.spec, options.parameters()
+    ranges = {path.relative_to(folder).as_posix(): used for path, used in weights.ranges().items()}
+    table = weights.refs.get(TABLE)
+    tolerances = TOLERANCES[options.precision]
+    return Manifest(
+        schema=1,
+        tool=manifest_records.Tool("d2export", __version__),
+        scope="vision",
+        model=manifest_records.Model(
+            name=spec.name,
+            family=spec.family,  # type: ignore[arg-type]
+            source=source.kind,  # type: ignore[arg-type]
+            id=source.id,
+            revision=source.checkpoint.revision,
+            random_seed=source.seed,
+            trained=source.kind != "random",
+            vision=spec.vision,
+            text_hidden=spec.text.hidden,
+        ),
+        selector=manifest_records.Selector(
+            name="d2",
+            importance=options.importance,  # type: ignore[arg-type]
+            keep=parameters.keep or None,
+            keep_permille=parameters.keep_permille or None,
+            pivot_ratio=parameters.pivot_ratio,
+            alpha=parameters.alpha,
+            theta=parameters.theta,
+            eps=parameters.eps,
+            pivots_block=parameters.pivots_block,
+            importance_layer=cls_layer if options.importance == "cls" else None,
+            prior=manifest_records.Prior(
+                "file" if prior else "none",
+                prior.sha256 if prior else None,
+                prior.provenance if prior else {},
+            ),
+        ),
+        precision=options.precision,  # type: ignore[arg-type]
+        opset=options.opset,
+        graphs=manifest_records.Graphs(_graph_record(folder, VISION), _graph_record(folder, PRUNE)),
+        layers=tuple(layer_names(spec)),
+        weights=manifest_records.Weights(
+            weights.mode,  # type: ignore[arg-type]
+            source.id if weights.mode == "linked" else None,
+        ),
+        prompt_embedding=_table_record(folder, table) if table else None,
+        references=tuple(
+            manifest_records.Reference(
+                name,
+                f"reference/{name}.npz",
+                len(answer.reference.pixels),
+                len(answer.reference.token_grid),
+                f"pictures/{name}.png",
+            )
+            for name, answer in answers.items()
+        ),
+        tolerances=manifest_records.Tolerances(tolerances.embeddings, tolerances.indices),
+        versions=_versions(),
+        files=file_entries(folder, ranges if weights.mode == "linked" else {}),
+    )
+
+
+def _graph_record(folder: Path, name: str) -> manifest_records.Graph:
+    from d2export.export.vision_graph import describe
+
+    inputs, outputs = describe(folder / "onnx" / name)
+    return manifest_records.Graph(
+        f"onnx/{name}",
+        tuple(manifest_records.Value(*value) for value in inputs),  # type: ignore[arg-type]
+        tuple(manifest_records.Value(*value) for value in outputs),  # type: ignore[arg-type]
+    )
+
+
+def _table_record(folder: Path, table: TensorRef) -> manifest_records.PromptEmbedding:
+    dtypes = {stored: dtype for dtype, stored in STORED.items()}
+    return manifest_records.PromptEmbedding(
+        table.path.relative_to(folder).as_posix(),
+        table.offset,
+        dtypes[table.dtype],  # type: ignore[arg-type]
+        table.shape,  # type: ignore[arg-type]
+    )
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "polygraphy")
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in packages:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@contextmanager
+def _needs_export_packages() -> Iterator[None]:
+    try:
+        import onnx_ir  # noqa: F401
+        import onnxscript  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentMismatch(
+            f"exporting needs the package {error.name}, which is not installed",
+            "Run: pip install 'd2export[export]'. A bundle made elsewhere needs none of it.",
+        ) from None
+    yield

@@ -1,0 +1,6 @@
+"""What a graph can be exported as. No torch here: the command line reads these names."""
+
+from __future__ import annotations
+
+PRECISIONS = ("fp32", "fp16", "bf16")
+OPSETS = range(17, 25)

@@ -1,0 +1,64 @@
+"""Where the weights of a build come from: the hub, a folder, or a random generator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2export.errors import UsageError
+from d2export.models.checkpoint import Checkpoint, find_checkpoint
+from d2export.models.presets import PRESETS, preset
+from d2export.models.random_weights import write_random_checkpoint
+from d2export.progress import Progress
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint and its origin.
+
+    `kind` is "hub", "folder" or "random"; `seed` is that of random weights.
+    """
+
+    checkpoint: Checkpoint
+    kind: str
+    id: str | None
+    seed: int | None = None
+
+
+def open_source(
+    model: str,
+    scratch: Path,
+    *,
+    random_weights: bool,
+    seed: int,
+    revision: str | None,
+    embeddings: bool,
+    progress: Progress,
+) -> Source:
+    """The checkpoint that `model` names, or a random one written to `scratch`.
+
+    Args:
+        embeddings: random weights include the token embedding table.
+
+    Raises:
+        UsageError: random weights for something that is no preset, or an unknown model.
+        CheckpointError: the checkpoint is missing, incomplete or not supported.
+        EnvironmentMismatch: the hub cannot be reached.
+    """
+    untrained = model.lower() in PRESETS and preset(model).hub_id is None
+    if not random_weights and not (untrained and not Path(model).is_dir()):
+        checkpoint = find_checkpoint(model, progress.note, revision=revision)
+        local = checkpoint.revision is None
+        origin = str(checkpoint.folder.resolve()) if local else checkpoint.spec.hub_id
+        return Source(checkpoint, "folder" if local else "hub", origin)
+    if Path(model).is_dir():
+        raise UsageError(
+            f"--random-weights with the folder '{model}': expected a preset",
+            f"Pass one of {', '.join(PRESETS)}, or leave --random-weights out.",
+        )
+    if untrained and not random_weights:
+        progress.warning(f"'{model}' has no trained weights yet: the weights are random")
+    checkpoint = write_random_checkpoint(
+        preset(model), scratch, seed, progress.detail, embeddings=embeddings
+    )
+    return Source(checkpoint, "random", None, seed)

@@ -1,0 +1,108 @@
+"""What a user asks for, checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from d2export.errors import UsageError
+from d2export.export.choices import OPSETS, PRECISIONS
+from d2export.models.presets import VisionSpec
+from d2export.pruning.parameters import IMPORTANCE_SOURCES, PruneParameters, parse_keep
+
+CLS_LAYER = -2  # the last but one, as Sparsity Meets Similarity and VisPruner read it
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Everything `export` and `build` can be told.
+
+    Attributes:
+        model: a preset, a folder with a checkpoint, or a hub id.
+        keep: visual tokens kept per image over all its tiles: `64`, `25%` or `all`.
+        importance: `cls`, `text` or `uniform`.
+        importance_layer: vision layer whose CLS attention counts, negative from the end.
+        prior: file with a positional prior; None divides by one.
+        pivot_ratio, alpha, theta, eps, pivots_block: see `PruneParameters`.
+        precision: `fp32`, `fp16` or `bf16`.
+        opset: of the ONNX graphs, 17 to 24.
+        images: pictures to store with PyTorch's answers; generated ones if empty.
+        prompt_embeds: `.npy` with float32 `[P, hidden]` for importance `text`.
+        random_weights: draw weights instead of looking for a checkpoint.
+        seed: of random weights.
+        weights_in_bundle: copy the weights instead of linking to the checkpoint.
+        revision: branch, tag or commit on the hub.
+        force: replace a bundle that is at the output path.
+    """
+
+    model: str
+    keep: str = "64"
+    importance: str = "cls"
+    importance_layer: int = CLS_LAYER
+    prior: Path | None = None
+    pivot_ratio: float = PruneParameters.pivot_ratio
+    alpha: float = PruneParameters.alpha
+    theta: float = PruneParameters.theta
+    eps: float = PruneParameters.eps
+    pivots_block: bool = PruneParameters.pivots_block
+    precision: str = "fp32"
+    opset: int = 17
+    images: tuple[Path, ...] = field(default=())
+    prompt_embeds: Path | None = None
+    random_weights: bool = False
+    seed: int = 0
+    weights_in_bundle: bool = False
+    revision: str | None = None
+    force: bool = False
+
+    def __post_init__(self) -> None:
+        self.parameters()
+        _one_of("--importance", self.importance, IMPORTANCE_SOURCES)
+        _one_of("--precision", self.precision, PRECISIONS)
+        if self.opset not in OPSETS:
+            raise UsageError(
+                f"--opset is {self.opset}, expected {OPSETS.start} to {OPSETS.stop - 1}",
+                "TensorRT 8.6 reads up to 17, TensorRT 10 up to 24.",
+            )
+        if self.seed < 0:
+            raise UsageError(f"--seed is {self.seed}, expected 0 or more")
+        if self.importance != "text" and self.prompt_embeds is not None:
+            raise UsageError(
+                f"--prompt-embeds goes with importance 'text', not '{self.importance}'",
+                "Leave it out, or pass --importance text.",
+            )
+
+    def parameters(self) -> PruneParameters:
+        """The attributes of the op."""
+        keep, keep_permille = parse_keep(self.keep)
+        return PruneParameters(
+            keep,
+            keep_permille,
+            self.pivot_ratio,
+            self.alpha,
+            self.theta,
+            self.eps,
+            self.pivots_block,
+        )
+
+    def cls_layer(self, vision: VisionSpec) -> int:
+        """The layer of the CLS row, counted from 0.
+
+        Raises:
+            UsageError: the tower has no such layer, or does not run it.
+        """
+        layer = self.importance_layer
+        index = layer if layer >= 0 else vision.layers + layer
+        if not 0 <= index < vision.used_layers:
+            raise UsageError(
+                f"--importance-layer is {layer}: this tower has {vision.layers} layers "
+                f"and runs {vision.used_layers}",
+                f"Pass 0 to {vision.used_layers - 1}, or "
+                f"{-vision.layers} to {vision.used_layers - vision.layers - 1}.",
+            )
+        return index
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise UsageError(f"{option} is '{value}', expected one of {', '.join(allowed)}")

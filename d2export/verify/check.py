@@ -1,0 +1,100 @@
+"""Run a bundle's graph on its references and compare."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from d2export.bundle import Bundle
+from d2export.engine.onnxruntime import open_session
+from d2export.errors import UsageError
+from d2export.progress import Progress
+from d2export.runtime.vision import Inputs, VisionRunner
+from d2export.verify.accuracy import TOLERANCES, AccuracyReport, compare
+from d2export.verify.reference import Reference, read_reference
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from d2export.pruning.selection import Scored
+    from d2export.verify.near_ties import NearTies
+
+NEAR_TIE = {"fp32": 1e-5, "fp16": 1e-2, "bf16": 8e-2}  # widest margin that rounding may flip
+
+
+def check_bundle(
+    runner: VisionRunner,
+    references: Mapping[str, Reference] | None = None,
+    *,
+    exact: Mapping[str, Scored] | None = None,
+    progress: Progress | None = None,
+) -> AccuracyReport:
+    """Compare the graph with PyTorch's answers.
+
+    Args:
+        references: by name; those stored in the bundle if None.
+        exact: what PyTorch decided on, by name, to explain indices that differ.
+
+    Raises:
+        UsageError: there is nothing to compare with.
+        BundleError: a stored answer cannot be read, or the graph cannot be run.
+    """
+    bundle = runner.bundle
+    stored = references if references is not None else stored_references(bundle)
+    if not stored:
+        raise UsageError(f"{bundle.root} stores no references", "Pass --image FILE.")
+    precision = bundle.manifest.precision
+    tolerances = TOLERANCES[precision]
+    cases = []
+    for name, reference in stored.items():
+        inputs = reference.inputs(bundle)
+        start = time.perf_counter()
+        embeds, indices = runner.infer(inputs)
+        seconds = time.perf_counter() - start
+        ties = None
+        same = len(indices) == len(reference.kept_indices) and bool(
+            (indices == reference.kept_indices).all()
+        )
+        if not same and exact is not None:
+            ties = _explain(runner, inputs, exact[name], indices)
+        case = compare(name, reference, embeds, indices, tolerances, seconds, ties)
+        cases.append(case)
+        if progress is not None:
+            progress.note(f"  {name}: {case.common} of {case.kept} kept tokens equal")
+    return AccuracyReport("onnxruntime", precision, tolerances, tuple(cases))
+
+
+def stored_references(bundle: Bundle) -> dict[str, Reference]:
+    """The bundle's own references by name."""
+    return {
+        entry.name: read_reference(bundle.path(entry.path)) for entry in bundle.manifest.references
+    }
+
+
+def _explain(
+    runner: VisionRunner, inputs: Inputs, exact: Scored, indices: npt.NDArray[np.int32]
+) -> NearTies:
+    import torch
+
+    from d2export.pruning.selection import Scored
+    from d2export.verify.near_ties import examine
+
+    manifest = runner.bundle.manifest
+    session = open_session(
+        runner.bundle.path(manifest.graphs.vision.path),
+        precision=manifest.precision,
+        extra_outputs=("features", "importance"),
+    )
+    features, importance = session.run(["features", "importance"], inputs)
+    graph = Scored(
+        torch.from_numpy(features), torch.from_numpy(importance), exact.prior, exact.grid
+    )
+    return examine(
+        exact,
+        graph,
+        torch.from_numpy(indices),
+        manifest.selector.parameters(),
+        NEAR_TIE[manifest.precision],
+    )

@@ -1,0 +1,72 @@
+"""Reports as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from d2export.verify.accuracy import AccuracyReport
+from d2export.verify.latency import StageLatency
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns aligned: the first to the left, the others to the right."""
+    cells = [list(header), *map(list, rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in cells
+    )
+
+
+def accuracy_table(report: AccuracyReport) -> str:
+    """A line per case, then what was asked for."""
+    rows = [
+        [
+            case.name,
+            str(case.tiles),
+            str(case.tokens),
+            str(case.kept),
+            f"{case.common}/{case.kept}",
+            f"{case.embeddings_error:.1e}",
+            f"{case.cosine:.6f}",
+            f"{case.seconds:.2f} s",
+        ]
+        for case in report.cases
+    ]
+    header = ["image", "tiles", "tokens", "kept", "equal", "error", "cosine", "time"]
+    tolerances = report.tolerances
+    lines = [
+        table(header, rows),
+        f"{report.backend} {report.precision} against PyTorch fp32: indices "
+        f"{report.agreement:.2%} (asked: {tolerances.indices:.0%}), "
+        f"embeddings within {tolerances.embeddings:.0e}",
+    ]
+    for case in report.cases:
+        ties = case.near_ties
+        if ties is not None:
+            verdict = "near-ties" if ties.explained else "NOT explained by near-ties"
+            lines.append(
+                f"{case.name}: {ties.tokens} tokens differ, {verdict}: scores within "
+                f"{ties.score_gap:.1e}, similarities within {ties.similarity_gap:.1e} of theta "
+                f"(limit {ties.limit:.0e})"
+            )
+    return "\n".join(lines)
+
+
+def latency_table(stages: Sequence[StageLatency]) -> str:
+    """Two lines per input size: the graph, and selection by itself."""
+    columns = ("min", "median", "mean", "p90", "p95", "p99")
+    rows = [
+        [
+            name,
+            *map(str, (stage.tiles, stage.tokens, stage.kept)),
+            *(f"{getattr(latency, column):.2f}" for column in columns),
+            f"{latency.median / stage.vision.median:.1%}",
+        ]
+        for stage in stages
+        for name, latency in (("vision", stage.vision), ("selection", stage.selection))
+    ]
+    return table(["ms", "tiles", "tokens", "kept", *columns, "share"], rows)
