@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,9 +30,11 @@ from d2export.runtime.picture import draw_kept
 from d2export.runtime.prompt import STORED, read_embeds
 from d2export.runtime.vision import VisionRunner, vision_inputs
 from d2export.staging import staged
-from d2export.verify.accuracy import TOLERANCES, AccuracyReport
+from d2export.verify.accuracy import TOLERANCES
 from d2export.verify.check import check_bundle
-from d2export.verify.latency import StageLatency, bench_vision
+from d2export.verify.latency import bench_vision
+from d2export.verify.report import BuildReport
+from d2export.verify.tables import accuracy_table
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -53,26 +54,6 @@ TOKENIZER_FILES = (
 )
 BENCH_TILES, BENCH_WARMUP, BENCH_ITERATIONS = 1, 2, 10
 EXPORT_STAGES, BUILD_STAGES = 3, 5
-
-
-@dataclass(frozen=True)
-class BuildReport:
-    """What a build measured, beside the bundle it made."""
-
-    bundle: Path
-    accuracy: AccuracyReport
-    latency: tuple[StageLatency, ...]
-    pytorch_seconds: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """As plain values: the content of report.json."""
-        return {
-            "bundle": self.bundle.name,
-            "passed": self.accuracy.passed,
-            "accuracy": self.accuracy.to_json(),
-            "latency_ms": [stage.to_json() for stage in self.latency],
-            "pytorch_seconds": self.pytorch_seconds,
-        }
 
 
 def export(options: ExportOptions, out: Path | str, *, progress: Progress | None = None) -> Bundle:
@@ -113,8 +94,6 @@ def build(
                 progress=progress,
             )
         if not accuracy.passed:
-            from d2export.verify.tables import accuracy_table
-
             raise CheckFailed(
                 f"the graph does not answer what PyTorch answers\n{accuracy_table(accuracy)}",
                 f"Nothing was written. Run `d2export export` with the same options, "
@@ -125,8 +104,8 @@ def build(
                 runner, BENCH_TILES, warmup=BENCH_WARMUP, iterations=BENCH_ITERATIONS
             )
         seconds = {name: answer.seconds for name, answer in answers.items()}
-        report = BuildReport(target, accuracy, (latency,), seconds)
-        (folder / "report.json").write_text(json.dumps(report.to_json(), indent=2) + "\n")
+        report = BuildReport(accuracy, (latency,), seconds)
+        report.write(folder / "report.json")
         progress.write_log(folder / "build.log")
     return report
 

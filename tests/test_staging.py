@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -245,7 +246,7 @@ def test_the_current_folder_its_parents_and_the_root_are_refused(
         ("/proc/out", "cannot write /proc/out: No such file or directory"),
         ("/proc", "output /proc is a mount point"),
         ("/dev/null/out", "/dev/null is a file, expected a folder"),
-        ("a\0b", "embedded null byte"),
+        ("a\0b", "output a\0b is no path: "),
         ("x" * 256, "File name too long"),
         ("x" * 250, "File name too long"),  # with `.partial`
         ("y/" * 3000 + "out", "File name too long"),
@@ -307,6 +308,22 @@ def test_a_second_build_to_the_same_path_fails_at_once(tmp_path: Path) -> None:
     finally:
         first.kill()
         first.communicate()
+
+
+def test_a_folder_renamed_while_it_is_being_locked_is_not_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    flock = fcntl.flock
+
+    def too_late(descriptor: int, operation: int) -> None:
+        folder.rename(tmp_path / "renamed")
+        folder.mkdir()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    assert lock(folder, tmp_path / "out") is None
 
 
 def test_an_interrupted_process_leaves_nothing(tmp_path: Path) -> None:

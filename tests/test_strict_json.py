@@ -76,6 +76,7 @@ def test_an_integer_is_a_number() -> None:
         ("extra", {"a": [0, math.nan]}, "extra.a[1] is NaN, expected a finite number"),
         ("title", 5, "title is 5, expected a string or null"),
         ("title", "\ud800", 'title is "\\ud800", expected a string without NUL'),
+        ("title", "a\0b", 'title is "a\\u0000b", expected a string without NUL'),
         ("title", "x" * 9999, ""),
     ],
 )

@@ -75,6 +75,7 @@ def trace_vision(
     model.producer_name, model.producer_version = "d2export", None
     model.opset_imports[""] = opset
     _name_values(model.graph, vision.used_layers)
+    _name_dimensions(model.graph, parameters, vision.tokens_per_tile)
     return model
 
 
@@ -106,6 +107,17 @@ def _name_values(graph: ir.Graph, layers: int) -> None:
                 value.name = name
     for name, value in last_of_layer.items():
         value.name = name
+
+
+def _name_dimensions(graph: ir.Graph, parameters: PruneParameters, tokens_per_tile: int) -> None:
+    """Plain names instead of the tracer's expressions; a number where there is but one."""
+    static = 0 < parameters.keep <= tokens_per_tile  # there is at least one tile
+    kept: int | str = parameters.keep if static else "kept"
+    grid = next(value for value in graph.inputs if value.name == "token_grid")
+    grid.shape = ir.Shape(["tokens", 2])
+    for value in graph.outputs:
+        assert value.shape is not None
+        value.shape = ir.Shape([kept, *list(value.shape)[1:]])
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from d2export.errors import CheckpointError, EnvironmentMismatch
 from d2export.models.layouts import is_needed
 from d2export.models.shards import INDEX, read_index, weight_file
 
-# Configuration, tokenizer, chat template. The last pattern wins over the first.
+# Configuration, tokenizer, chat template; not the index of pickles.
 SMALL_FILES = ("*.json", "*.model", "merges.txt", "chat_template.jinja")
 NOT_THESE = ("*.bin.index.json",)
 
@@ -42,7 +42,7 @@ def download(
             `huggingface_hub` is not installed.
     """
     try:
-        from huggingface_hub import HfApi, hf_hub_download
+        from huggingface_hub import HfApi, errors, hf_hub_download
     except ImportError:
         raise EnvironmentMismatch(
             f"downloading '{hub_id}' needs the package huggingface_hub, which is not installed",
@@ -55,14 +55,18 @@ def download(
 
     with _errors_explained(hub_id, revision), _bars_only_on_a_terminal():
         say(f"looking for {hub_id} on the hub")
-        # Falls back to the cache when there is no connection.
-        folder = Path(hf_hub_download(hub_id, "config.json", revision=revision)).parent
-        commit = folder.name
         try:
-            info = HfApi().model_info(hub_id, revision=commit, files_metadata=True)
+            info = HfApi().model_info(hub_id, revision=revision, files_metadata=True, timeout=15)
+        except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError):
+            raise  # these are OSErrors too
         except _connection_errors() as error:
+            folder = _from_cache(hub_id, revision, error)
             say(f"no connection to the hub ({_in_short(error)}): using {folder}")
             return folder
+        commit = info.sha
+        # By its branch or tag, so that the library remembers the commit for the next time.
+        hf_hub_download(hub_id, "config.json", revision=revision)
+        folder = Path(hf_hub_download(hub_id, "config.json", revision=commit)).parent
         sizes = {file.rfilename: file.size or 0 for file in info.siblings or ()}
         weights = weight_file(sizes, hub_id)
         wanted = [name for name in sizes if _is_small(name) or name == weights]
@@ -75,6 +79,16 @@ def download(
                 say(f"file {i} of {len(wanted)}: {name}, {size}")
             hf_hub_download(hub_id, name, revision=commit)
     return folder
+
+
+def _from_cache(hub_id: str, revision: str | None, reason: Exception) -> Path:
+    from huggingface_hub import errors, hf_hub_download
+
+    try:
+        config = hf_hub_download(hub_id, "config.json", revision=revision, local_files_only=True)
+    except errors.LocalEntryNotFoundError:
+        raise _unreachable(hub_id, reason) from None
+    return Path(config).parent
 
 
 def _is_small(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from d2export.errors import UsageError
@@ -61,4 +61,4 @@ def open_source(
     checkpoint = write_random_checkpoint(
         preset(model), scratch, seed, progress.detail, embeddings=embeddings
     )
-    return Source(checkpoint, "random", None, seed)
+    return Source(replace(checkpoint, spec=preset(model)), "random", None, seed)

@@ -6,8 +6,6 @@ import math
 import re
 from dataclasses import asdict, dataclass
 
-import numpy as np
-
 from d2export.errors import UsageError
 
 DOMAIN = "d2export"
@@ -66,6 +64,8 @@ class PruneParameters:
         The product is a single float32 multiplication, because the attribute reaches every
         implementation as float32: all of them round alike.
         """
+        import numpy as np  # here, because `d2export --help` must not wait for it
+
         return int(np.floor(np.float32(self.pivot_ratio) * np.float32(kept)))
 
     def attributes(self) -> dict[str, int | float]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from d2export.verify.accuracy import AccuracyReport
 from d2export.verify.latency import StageLatency
+
+if TYPE_CHECKING:
+    from d2export.verify.layers import LayerReport
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -70,3 +74,15 @@ def latency_table(stages: Sequence[StageLatency]) -> str:
         for name, latency in (("vision", stage.vision), ("selection", stage.selection))
     ]
     return table(["ms", "tiles", "tokens", "kept", *columns, "share"], rows)
+
+
+def layer_table(report: LayerReport) -> str:
+    """A line per layer, then the first that drifts."""
+    rows = [[layer.name, f"{layer.error:.1e}", f"{layer.cosine:.8f}"] for layer in report.layers]
+    drift = report.first_drift
+    verdict = (
+        f"no layer exceeds an error of {report.limit:.0e}"
+        if drift is None
+        else f"the first layer to exceed an error of {report.limit:.0e} is {drift}"
+    )
+    return f"{table(['layer', 'error', 'cosine'], rows)}\n{verdict}"

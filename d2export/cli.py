@@ -1,0 +1,342 @@
+"""The command line: one short function per command, no logic.
+
+Exit codes: 0 ok, 1 a check failed, 2 usage or bad input, 3 this machine or these versions do not
+fit, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from d2export import __version__
+from d2export.errors import CheckFailed, D2ExportError, UsageError
+from d2export.options import ExportOptions
+from d2export.progress import Level, Progress
+from d2export.pruning.parameters import PruneParameters
+
+app = typer.Typer(
+    name="d2export",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Export multimodal LLMs with visual-token pruning inside the graph.",
+)
+
+# Shared options. `Optional` and not `| None`: typer reads these at run time on Python 3.10.
+BundleArg = Annotated[Path, typer.Argument(help="Folder that `build` or `export` wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
+Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads per operator [all cores].")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
+Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
+Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
+Importance = Annotated[str, typer.Option(help="cls, text or uniform.")]
+ImportanceLayer = Annotated[int, typer.Option(help="Vision layer of the CLS attention.")]
+PriorFile = Annotated[Path | None, typer.Option("--prior", help="Positional prior (JSON).")]
+PivotRatio = Annotated[float, typer.Option(help="Share of tokens picked by importance alone.")]
+Alpha = Annotated[float, typer.Option(help="Semantic (1) against spatial (0) similarity.")]
+Theta = Annotated[float, typer.Option(help="Similarity above which two tokens are neighbours.")]
+Eps = Annotated[float, typer.Option(help="Added to the prior before dividing by it.")]
+PivotsBlock = Annotated[bool, typer.Option("--pivots-block", help="Pivots rule out neighbours.")]
+Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
+Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 24.")]
+Images = Annotated[
+    list[Path] | None, typer.Option("--image", help="Picture to check with; repeat it.")
+]
+PromptEmbeds = Annotated[
+    Path | None, typer.Option(help=".npy with float32 [P, hidden], for importance text.")
+]
+RandomWeights = Annotated[bool, typer.Option("--random-weights", help="No checkpoint needed.")]
+Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
+WeightsInBundle = Annotated[
+    bool, typer.Option("--weights-in-bundle", help="Copy the weights instead of linking them.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
+
+
+@app.command()
+def build(
+    bundle: Annotated[
+        Path | None, typer.Argument(help="A bundle made elsewhere: check and time it here.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder of the new bundle.")
+    ] = None,
+    keep: Keep = "64",
+    importance: Importance = "cls",
+    importance_layer: ImportanceLayer = -2,
+    prior: PriorFile = None,
+    pivot_ratio: PivotRatio = PruneParameters.pivot_ratio,
+    alpha: Alpha = PruneParameters.alpha,
+    theta: Theta = PruneParameters.theta,
+    eps: Eps = PruneParameters.eps,
+    pivots_block: PivotsBlock = False,
+    precision: Precision = "fp32",
+    opset: Opset = 17,
+    image: Images = None,
+    prompt_embeds: PromptEmbeds = None,
+    random_weights: RandomWeights = False,
+    seed: Seed = 0,
+    weights_in_bundle: WeightsInBundle = False,
+    revision: Revision = None,
+    force: Force = False,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Export, check against PyTorch and time; or check and time a bundle made elsewhere."""
+    if bundle is not None:
+        if model is not None or output is not None:
+            raise UsageError(
+                "BUNDLE does not go with --model or --output", "Pass one or the other."
+            )
+        from d2export.session import REBUILD_STAGES, rebuild
+
+        progress = _progress(REBUILD_STAGES, quiet, verbose)
+        report = rebuild(bundle, provider=provider, threads=threads, progress=progress)
+        _finish(report.to_json(), report.text(), as_json, passed=report.passed)
+        return
+    if model is None or output is None:
+        raise UsageError(
+            f"{'--model' if model is None else '--output'} is missing",
+            "For example: d2export build --model internvl2.5-8b --keep 64 -o out/internvl",
+        )
+    from d2export.build import BUILD_STAGES
+    from d2export.build import build as build_bundle
+
+    options = ExportOptions(
+        model, keep, importance, importance_layer, prior, pivot_ratio, alpha, theta, eps,
+        pivots_block, precision, opset, tuple(image or ()), prompt_embeds, random_weights, seed,
+        weights_in_bundle, revision, force,
+    )  # fmt: skip
+    report = build_bundle(options, output, progress=_progress(BUILD_STAGES, quiet, verbose))
+    text = f"{report.text()}\n\nThe kept tokens, drawn: {output / 'pictures'}"
+    _finish(report.to_json(), text, as_json, passed=report.passed)
+
+
+@app.command()
+def export(
+    model: Model,
+    output: Output,
+    keep: Keep = "64",
+    importance: Importance = "cls",
+    importance_layer: ImportanceLayer = -2,
+    prior: PriorFile = None,
+    pivot_ratio: PivotRatio = PruneParameters.pivot_ratio,
+    alpha: Alpha = PruneParameters.alpha,
+    theta: Theta = PruneParameters.theta,
+    eps: Eps = PruneParameters.eps,
+    pivots_block: PivotsBlock = False,
+    precision: Precision = "fp32",
+    opset: Opset = 17,
+    image: Images = None,
+    prompt_embeds: PromptEmbeds = None,
+    random_weights: RandomWeights = False,
+    seed: Seed = 0,
+    weights_in_bundle: WeightsInBundle = False,
+    revision: Revision = None,
+    force: Force = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Write the ONNX bundle only, with PyTorch's answers inside for a later `check`."""
+    from d2export.build import EXPORT_STAGES
+    from d2export.build import export as export_bundle
+    from d2export.inspection import summary
+
+    options = ExportOptions(
+        model, keep, importance, importance_layer, prior, pivot_ratio, alpha, theta, eps,
+        pivots_block, precision, opset, tuple(image or ()), prompt_embeds, random_weights, seed,
+        weights_in_bundle, revision, force,
+    )  # fmt: skip
+    bundle = export_bundle(options, output, progress=_progress(EXPORT_STAGES, quiet, verbose))
+    _finish(bundle.manifest.to_json(), summary(bundle), as_json)
+
+
+@app.command()
+def check(
+    bundle: BundleArg,
+    image: Images = None,
+    pytorch: Annotated[
+        bool, typer.Option("--pytorch", help="Ask PyTorch again, not its stored answers.")
+    ] = False,
+    per_layer: Annotated[
+        bool, typer.Option("--per-layer", help="Compare layer by layer; needs PyTorch.")
+    ] = False,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Compare a bundle with PyTorch; exit 1 if it does not answer the same."""
+    from d2export import session
+    from d2export.verify.tables import accuracy_table, layer_table
+
+    if per_layer:
+        layers = session.check_layers(bundle, provider=provider, threads=threads)
+        passed = layers.first_drift is None
+        _finish(layers.to_json(), layer_table(layers), as_json, passed=passed)
+        return
+    report = session.check(
+        bundle,
+        images=tuple(image or ()),
+        pytorch=pytorch,
+        provider=provider,
+        threads=threads,
+        progress=_progress(None, quiet, verbose),
+    )
+    _finish(report.to_json(), accuracy_table(report), as_json, passed=report.passed)
+
+
+@app.command()
+def bench(
+    bundle: BundleArg,
+    tiles: Annotated[list[int], typer.Option(help="Tiles per image; repeat it.")] = [1],  # noqa: B006
+    warmup: Annotated[int, typer.Option(help="Calls before timing.")] = 3,
+    iterations: Annotated[int, typer.Option(help="Calls timed.")] = 20,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Time the vision graph, and selection on a line of its own."""
+    from d2export import session
+    from d2export.verify.tables import latency_table
+
+    stages = session.bench(
+        bundle,
+        tiles=tiles,
+        warmup=warmup,
+        iterations=iterations,
+        provider=provider,
+        threads=threads,
+    )
+    _finish([stage.to_json() for stage in stages], latency_table(stages), as_json)
+
+
+@app.command()
+def run(
+    bundle: BundleArg,
+    image: Annotated[Path, typer.Option(help="Picture.")],
+    prompt: Annotated[str | None, typer.Option(help="Text, for importance text.")] = None,
+    prompt_embeds: PromptEmbeds = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.")] = Path(),
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Run one picture: kept tokens as .npz, and a picture with them marked."""
+    from d2export import session
+    from d2export.inspection import run_summary
+    from d2export.runtime.prompt import read_embeds
+
+    result = session.run(
+        bundle,
+        image,
+        prompt=prompt,
+        prompt_embeds=read_embeds(prompt_embeds) if prompt_embeds else None,
+        provider=provider,
+        threads=threads,
+    )
+    arrays, picture = session.save_result(result, image, output)
+    facts = run_summary(result, arrays, picture)
+    _finish(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json)
+
+
+@app.command()
+def inspect(
+    bundle: BundleArg,
+    verify: Annotated[bool, typer.Option(help="Compare every file with its SHA-256.")] = True,
+    as_json: Json = False,
+) -> None:
+    """Say what a bundle holds, after checking that it is whole."""
+    from d2export.bundle import read_bundle
+    from d2export.inspection import summary
+
+    opened = read_bundle(bundle, verify=verify)
+    _finish(opened.manifest.to_json(), summary(opened), as_json)
+
+
+@app.command()
+def models(as_json: Json = False) -> None:
+    """List the presets."""
+    from d2export.inspection import preset_facts, preset_table
+
+    _finish(preset_facts(), preset_table(), as_json)
+
+
+@app.command()
+def doctor(
+    bundle: Annotated[Path | None, typer.Argument(help="Also: does this bundle fit?")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what this machine has, what is missing, and what to type; exit 3 if a bundle misfits."""
+    from d2export.doctor import examine, report_text
+
+    findings = examine(bundle)
+    _finish(findings.to_json(), report_text(findings), as_json)
+    if not findings.fits:
+        raise typer.Exit(3)
+
+
+@app.callback(invoke_without_command=True)
+def version(
+    show: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Export multimodal LLMs with visual-token pruning inside the graph."""
+    if show:
+        print(f"d2export {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Entry point: errors a user can cause become a message and an exit code."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` blocks clean up
+    try:
+        code = app(standalone_mode=False)
+    except D2ExportError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted: nothing was left behind", file=sys.stderr)
+        code = 130
+    except BrokenPipeError:  # `d2export models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
+
+
+def _progress(stages: int | None, quiet: bool, verbose: bool) -> Progress:
+    level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
+    return Progress(stages, level=level)
+
+
+def _finish(value: Any, text: str, as_json: bool, *, passed: bool | None = None) -> None:
+    """Print the result; where something was checked, the last line is PASSED or FAILED."""
+    print(json.dumps(value, indent=2) if as_json else text)
+    if passed is not None and not as_json:
+        print("PASSED" if passed else "FAILED")
+    if passed is False:
+        raise typer.Exit(CheckFailed.exit_code)
+
+
+if __name__ == "__main__":
+    main()

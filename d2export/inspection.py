@@ -1,0 +1,109 @@
+"""What a bundle, a result or a preset is, in words and tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from d2export.bundle import Bundle
+from d2export.manifest_records import Graph
+from d2export.models.presets import PRESETS
+from d2export.runtime.vision import VisionResult
+from d2export.verify.tables import table
+
+
+def summary(bundle: Bundle) -> str:
+    """A bundle on one screen."""
+    manifest = bundle.manifest
+    model, selector = manifest.model, manifest.selector
+    origin = {
+        "hub": f"{model.id} at {model.revision}",
+        "folder": f"{model.id}",
+        "random": f"random weights, seed {model.random_seed}",
+    }[model.source]
+    keep = (
+        f"{selector.keep} tokens" if selector.keep else f"{(selector.keep_permille or 0) / 10:g}%"
+    )
+    importance: str = selector.importance
+    if selector.importance_layer is not None:
+        importance += f" (attention of vision layer {selector.importance_layer})"
+    size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
+    facts = [
+        ("bundle", str(bundle.root)),
+        ("model", f"{model.name} ({origin})"),
+        ("keeps", f"{keep} per image, {model.vision.tokens_per_tile} tokens per tile"),
+        ("importance", importance),
+        (
+            "selector",
+            f"{selector.name}, pivots {selector.pivot_ratio:g}, alpha {selector.alpha:g}, "
+            f"theta {selector.theta:g}, pivots block: {'yes' if selector.pivots_block else 'no'}",
+        ),
+        ("prior", selector.prior.source),
+        ("precision", f"{manifest.precision}, opset {manifest.opset}"),
+        ("weights", _weights(bundle)),
+        ("size", f"{size:,.1f} MB in {len(manifest.files)} files"),
+        ("references", ", ".join(entry.name for entry in manifest.references)),
+        *_graph_facts("vision", manifest.graphs.vision),
+        *_graph_facts("prune", manifest.graphs.prune),
+        ("made with", ", ".join(f"{key} {value}" for key, value in manifest.versions.items())),
+    ]
+    width = max(len(key) for key, _ in facts)
+    return "\n".join(f"{key:<{width}}  {value}" for key, value in facts)
+
+
+def run_summary(result: VisionResult, arrays: Path, picture: Path) -> dict[str, Any]:
+    """What `run` says of a result."""
+    tiles, tokens = len(result.tiles.pixels), len(result.tiles.grid)
+    return {
+        "tiles": tiles,
+        "tokens": tokens,
+        "kept": len(result.kept_indices),
+        "seconds": round(result.seconds, 4),
+        "arrays": str(arrays),
+        "picture": str(picture),
+    }
+
+
+def preset_facts() -> dict[str, Any]:
+    """Every preset as plain values."""
+    return {
+        name: {**asdict(spec), "tokens_per_tile": spec.vision.tokens_per_tile}
+        for name, spec in PRESETS.items()
+    }
+
+
+def preset_table() -> str:
+    """A line per preset."""
+    rows = []
+    for name, spec in PRESETS.items():
+        image = spec.vision.image
+        most = image.max_tiles + 1 if image.max_tiles > 1 else 1
+        rows.append(
+            [
+                name,
+                spec.family,
+                f"{image.size}",
+                f"{spec.vision.tokens_per_tile}",
+                f"{most}",
+                f"{most * spec.vision.tokens_per_tile:,}",
+                f"{spec.text.backbone} {spec.text.hidden}x{spec.text.layers}",
+                spec.hub_id or "random weights only",
+            ]
+        )
+    header = ["model", "family", "tile", "tokens", "tiles", "most tokens", "LLM", "weights"]
+    return table(header, rows)
+
+
+def _graph_facts(name: str, graph: Graph) -> list[tuple[str, str]]:
+    lines = [(f"{name} graph", graph.path)]
+    for kind, values in (("in", graph.inputs), ("out", graph.outputs)):
+        lines += [("", f"{kind:>3}  {v.name} {v.dtype} {list(v.shape)}") for v in values]
+    return lines
+
+
+def _weights(bundle: Bundle) -> str:
+    weights = bundle.manifest.weights
+    if weights.mode == "copied":
+        return "in the bundle"
+    return f"hard links into {weights.source}"

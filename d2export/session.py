@@ -1,0 +1,197 @@
+"""What is done with a finished bundle: check it, time it, run it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2export.bundle import Bundle, read_bundle
+from d2export.disk import explained
+from d2export.errors import EnvironmentMismatch, UsageError
+from d2export.models.images import load_image
+from d2export.models.tiling import tile
+from d2export.progress import Progress
+from d2export.runtime.picture import draw_kept
+from d2export.runtime.vision import VisionResult, VisionRunner
+from d2export.verify.accuracy import TOLERANCES, AccuracyReport
+from d2export.verify.check import check_bundle
+from d2export.verify.latency import StageLatency, bench_vision
+from d2export.verify.report import BuildReport
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from d2export.verify.layers import LayerReport
+
+REBUILD_STAGES = 2
+
+
+def check(
+    bundle: Path | str,
+    *,
+    images: Sequence[Path] = (),
+    pytorch: bool = False,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> AccuracyReport:
+    """Compare a bundle with PyTorch: with its stored answers, or with fresh ones.
+
+    Args:
+        images: pictures to ask PyTorch and the bundle about; implies `pytorch`.
+        pytorch: ask PyTorch again instead of reading its stored answers. Needs torch.
+        provider: `cpu` or `cuda`.
+        threads: of one operator; all cores if None.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        EnvironmentMismatch: a package is missing.
+    """
+    opened = read_bundle(Path(bundle))
+    runner = VisionRunner(opened, provider=provider, threads=threads)
+    if not (images or pytorch):
+        return check_bundle(runner, progress=progress)
+    module, answer = _pytorch(opened)
+    answers = {
+        name: answer(module, pixels, inputs)
+        for name, (pixels, inputs) in _questions(runner, images).items()
+    }
+    return check_bundle(
+        runner,
+        {name: found.reference for name, found in answers.items()},
+        exact={name: found.scored for name, found in answers.items()},
+        progress=progress,
+    )
+
+
+def check_layers(
+    bundle: Path | str, *, provider: str = "cpu", threads: int | None = None
+) -> LayerReport:
+    """Compare a bundle with PyTorch layer by layer, on its smallest reference. Needs torch."""
+    opened = read_bundle(Path(bundle))
+    module, _ = _pytorch(opened)
+    from d2export.verify.layers import compare_layers
+
+    questions = _questions(VisionRunner(opened), ())
+    _, inputs = min(questions.values(), key=lambda question: len(question[0]))
+    return compare_layers(
+        opened,
+        module,
+        inputs,
+        limit=TOLERANCES[opened.manifest.precision].embeddings,
+        provider=provider,
+        threads=threads,
+    )
+
+
+def bench(
+    bundle: Path | str,
+    *,
+    tiles: Sequence[int] = (1,),
+    warmup: int = 3,
+    iterations: int = 20,
+    provider: str = "cpu",
+    threads: int | None = None,
+) -> list[StageLatency]:
+    """Latency of a bundle's graph and of its selection, for each number of tiles."""
+    if iterations < 1 or warmup < 0:
+        raise UsageError(
+            f"--iterations is {iterations} and --warmup is {warmup}, expected at least 1 and 0"
+        )
+    opened = read_bundle(Path(bundle))
+    limit = opened.manifest.model.vision.image.max_tiles
+    limit += limit > 1  # the thumbnail
+    for count in tiles:
+        if not 1 <= count <= limit:
+            raise UsageError(f"--tiles is {count}, this model takes 1 to {limit}")
+    runner = VisionRunner(opened, provider=provider, threads=threads)
+    return [bench_vision(runner, count, warmup=warmup, iterations=iterations) for count in tiles]
+
+
+def run(
+    bundle: Path | str,
+    image: Path | str,
+    *,
+    prompt: str | None = None,
+    prompt_embeds: npt.NDArray[np.float32] | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+) -> VisionResult:
+    """The visual tokens of one picture that are worth keeping.
+
+    Args:
+        prompt: text, for a bundle with importance `text` and a tokenizer.
+        prompt_embeds: `[P, hidden]` float32 instead of `prompt`.
+    """
+    opened = read_bundle(Path(bundle))
+    if prompt is not None:
+        from d2export.runtime.prompt import embed_prompt
+
+        prompt_embeds = embed_prompt(opened, prompt)
+    return VisionRunner(opened, provider=provider, threads=threads).run(image, prompt_embeds)
+
+
+def save_result(result: VisionResult, image: Path, folder: Path) -> tuple[Path, Path]:
+    """Write `NAME.npz` (image_embeds, kept_indices, token_grid) and `NAME.png` into `folder`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    import numpy as np
+
+    arrays, picture = folder / f"{image.stem}.kept.npz", folder / f"{image.stem}.kept.png"
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        np.savez(
+            arrays,
+            image_embeds=result.image_embeds,
+            kept_indices=result.kept_indices,
+            token_grid=result.tiles.grid,
+        )
+        draw_kept(load_image(image), result.tiles, result.kept_indices).save(picture)
+    return arrays, picture
+
+
+def rebuild(
+    bundle: Path | str,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Check and time a bundle that was made elsewhere, and write its report.json anew."""
+    progress = progress or Progress(REBUILD_STAGES, level="quiet")
+    with progress.stage("checking against PyTorch's stored answers"):
+        accuracy = check(bundle, provider=provider, threads=threads, progress=progress)
+    with progress.stage("measuring latency"):
+        latency = bench(bundle, provider=provider, threads=threads)
+    report = BuildReport(accuracy, tuple(latency))
+    with explained(Path(bundle)):
+        report.write(Path(bundle) / "report.json")
+    return report
+
+
+def _questions(runner: VisionRunner, images: Sequence[Path]) -> dict[str, Any]:
+    """Tiles and graph inputs by name: of new pictures, or of the stored references."""
+    from d2export.verify.check import stored_references
+
+    stored = stored_references(runner.bundle)
+    if not images:
+        return {name: (item.pixels, item.inputs(runner.bundle)) for name, item in stored.items()}
+    prompt = next((item.prompt_embeds for item in stored.values()), None)
+    vision = runner.bundle.manifest.model.vision
+    cut = {str(path): tile(load_image(path), vision) for path in images}
+    return {name: (tiles.pixels, runner.inputs(tiles, prompt)) for name, tiles in cut.items()}
+
+
+def _pytorch(bundle: Bundle) -> tuple[Any, Any]:
+    try:
+        from d2export.verify.pytorch import answer, load_module
+    except ImportError as error:
+        raise EnvironmentMismatch(
+            f"asking PyTorch needs the package {error.name}, which is not installed",
+            "Run: pip install 'd2export[export]', or check against the stored answers.",
+        ) from None
+    return load_module(bundle), answer
