@@ -41,8 +41,10 @@ class PrunedVision(nn.Module):
         slots = prior if prior is not None else Prior.ones(spec.vision.tokens_per_tile)
         self.tile_prior: Tensor
         self.thumbnail_prior: Tensor
-        self.register_buffer("tile_prior", torch.from_numpy(slots.tile), persistent=False)
-        self.register_buffer("thumbnail_prior", torch.from_numpy(slots.thumbnail), persistent=False)
+        self.register_buffer("tile_prior", torch.from_numpy(slots.tile.copy()), persistent=False)
+        self.register_buffer(
+            "thumbnail_prior", torch.from_numpy(slots.thumbnail.copy()), persistent=False
+        )
 
     def forward(
         self, pixel_values: Tensor, token_grid: Tensor, prompt_embeds: Tensor | None = None

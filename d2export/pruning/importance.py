@@ -22,8 +22,9 @@ def text_relevance(features: Tensor, prompt_embeds: Tensor) -> Tensor:
     Returns:
         `[B, N]` float32 in 0 to 1.
     """
-    # The mean of cosines is the product with the mean of unit vectors.
-    direction = unit(prompt_embeds).mean(dim=0)
+    # The mean of cosines is the product with the mean of unit vectors. Spelled as a sum, because
+    # ONNX writes ReduceMean differently before opset 18.
+    direction = unit(prompt_embeds).sum(dim=0) / prompt_embeds.shape[0]
     return (1 + unit(features) @ direction) / 2
 
 
