@@ -12,10 +12,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2export import __version__, manifest_records
-from d2export.bundle import Bundle, file_entries, read_bundle, write_manifest
+from d2export import __version__
+from d2export.bundle import records
+from d2export.bundle.folder import Bundle, file_entries, read_bundle, write_manifest
+from d2export.bundle.manifest import Manifest
+from d2export.bundle.staging import staged
 from d2export.errors import CheckFailed, EnvironmentMismatch, UsageError
-from d2export.manifest import Manifest
 from d2export.models import layouts
 from d2export.models.generated_pictures import generated_pictures
 from d2export.models.images import load_image
@@ -29,7 +31,6 @@ from d2export.pruning.prior import Prior, read_prior
 from d2export.runtime.picture import draw_kept
 from d2export.runtime.prompt import STORED, read_embeds
 from d2export.runtime.vision import VisionRunner, vision_inputs
-from d2export.staging import staged
 from d2export.verify.accuracy import TOLERANCES
 from d2export.verify.check import check_bundle
 from d2export.verify.latency import bench_vision
@@ -252,9 +253,9 @@ def _manifest(
     tolerances = TOLERANCES[options.precision]
     return Manifest(
         schema=1,
-        tool=manifest_records.Tool("d2export", __version__),
+        tool=records.Tool("d2export", __version__),
         scope="vision",
-        model=manifest_records.Model(
+        model=records.Model(
             name=spec.name,
             family=spec.family,  # type: ignore[arg-type]
             source=source.kind,  # type: ignore[arg-type]
@@ -265,7 +266,7 @@ def _manifest(
             vision=spec.vision,
             text_hidden=spec.text.hidden,
         ),
-        selector=manifest_records.Selector(
+        selector=records.Selector(
             name="d2",
             importance=options.importance,  # type: ignore[arg-type]
             keep=parameters.keep or None,
@@ -276,7 +277,7 @@ def _manifest(
             eps=parameters.eps,
             pivots_block=parameters.pivots_block,
             importance_layer=cls_layer if options.importance == "cls" else None,
-            prior=manifest_records.Prior(
+            prior=records.Prior(
                 "file" if prior else "none",
                 prior.sha256 if prior else None,
                 prior.provenance if prior else {},
@@ -284,15 +285,15 @@ def _manifest(
         ),
         precision=options.precision,  # type: ignore[arg-type]
         opset=options.opset,
-        graphs=manifest_records.Graphs(_graph_record(folder, VISION), _graph_record(folder, PRUNE)),
+        graphs=records.Graphs(_graph_record(folder, VISION), _graph_record(folder, PRUNE)),
         layers=tuple(layer_names(spec)),
-        weights=manifest_records.Weights(
+        weights=records.Weights(
             weights.mode,  # type: ignore[arg-type]
             source.id if weights.mode == "linked" else None,
         ),
         prompt_embedding=_table_record(folder, table) if table else None,
         references=tuple(
-            manifest_records.Reference(
+            records.Reference(
                 name,
                 f"reference/{name}.npz",
                 len(answer.reference.pixels),
@@ -301,26 +302,26 @@ def _manifest(
             )
             for name, answer in answers.items()
         ),
-        tolerances=manifest_records.Tolerances(tolerances.embeddings, tolerances.indices),
+        tolerances=records.Tolerances(tolerances.embeddings, tolerances.indices),
         versions=_versions(),
         files=file_entries(folder, ranges if weights.mode == "linked" else {}),
     )
 
 
-def _graph_record(folder: Path, name: str) -> manifest_records.Graph:
+def _graph_record(folder: Path, name: str) -> records.Graph:
     from d2export.export.vision_graph import describe
 
     inputs, outputs = describe(folder / "onnx" / name)
-    return manifest_records.Graph(
+    return records.Graph(
         f"onnx/{name}",
-        tuple(manifest_records.Value(*value) for value in inputs),  # type: ignore[arg-type]
-        tuple(manifest_records.Value(*value) for value in outputs),  # type: ignore[arg-type]
+        tuple(records.Value(*value) for value in inputs),  # type: ignore[arg-type]
+        tuple(records.Value(*value) for value in outputs),  # type: ignore[arg-type]
     )
 
 
-def _table_record(folder: Path, table: TensorRef) -> manifest_records.PromptEmbedding:
+def _table_record(folder: Path, table: TensorRef) -> records.PromptEmbedding:
     dtypes = {stored: dtype for dtype, stored in STORED.items()}
-    return manifest_records.PromptEmbedding(
+    return records.PromptEmbedding(
         table.path.relative_to(folder).as_posix(),
         table.offset,
         dtypes[table.dtype],  # type: ignore[arg-type]

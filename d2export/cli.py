@@ -268,7 +268,7 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what a bundle holds, after checking that it is whole."""
-    from d2export.bundle import read_bundle
+    from d2export.bundle.folder import read_bundle
     from d2export.inspection import summary
 
     opened = read_bundle(bundle, verify=verify)

@@ -129,7 +129,7 @@ def _gpu() -> str:
 
 
 def _misfits(bundle: Path, packages: tuple[Finding, ...]) -> list[str]:
-    from d2export.bundle import read_bundle
+    from d2export.bundle.folder import read_bundle
 
     installed = {finding.name: finding.found for finding in packages}
     try:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from d2export.bundle import Bundle
-from d2export.manifest_records import Graph
+from d2export.bundle.folder import Bundle
+from d2export.bundle.records import Graph
 from d2export.models.presets import PRESETS
 from d2export.runtime.vision import VisionResult
 from d2export.verify.tables import table

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2export.bundle import Bundle, read_bundle
-from d2export.disk import explained
+from d2export.bundle.disk import explained
+from d2export.bundle.folder import Bundle, read_bundle
 from d2export.errors import EnvironmentMismatch, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import tile

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from d2export.bundle import file_entries, write_manifest
-from d2export.manifest import Manifest
-from d2export.manifest_records import (
+from d2export.bundle.folder import file_entries, write_manifest
+from d2export.bundle.manifest import Manifest
+from d2export.bundle.records import (
     FileEntry,
     Graph,
     Graphs,

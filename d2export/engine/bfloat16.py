@@ -46,7 +46,7 @@ def compute_in_float32(model: onnx.ModelProto) -> None:
         nodes += [node, _cast(f"{result}.wide", result, TensorProto.BFLOAT16)]
         narrow.add(result)
     for value in graph.output:
-        if _is_bfloat16(value):
+        if value.name in narrow:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
             _rename(nodes, value.name, f"{value.name}.bfloat16")
             nodes.append(_cast(f"{value.name}.bfloat16", value.name, TensorProto.FLOAT))

@@ -81,12 +81,12 @@ def _source(
             "Run: pip install onnx",
         ) from None
     graph = onnx.load(os.fspath(model), load_external_data=False)
-    if emulate:
-        compute_in_float32(graph)
     known = {output.name for output in graph.graph.output}
     graph.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in extra_outputs if name not in known
     )
+    if emulate:
+        compute_in_float32(graph)
     options.add_session_config_entry(
         "session.model_external_initializers_file_folder_path", os.fspath(model.parent)
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from d2export.bundle import Bundle
+from d2export.bundle.folder import Bundle
 from d2export.errors import EnvironmentMismatch, UsageError
 from d2export.models.safetensors_file import TensorRef, load
 

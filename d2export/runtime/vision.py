@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from d2export.bundle import Bundle
+from d2export.bundle.folder import Bundle
 from d2export.engine.onnxruntime import open_session
 from d2export.errors import UsageError
 from d2export.models.images import load_image

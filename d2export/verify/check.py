@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from d2export.bundle import Bundle
+from d2export.bundle.folder import Bundle
 from d2export.engine.onnxruntime import open_session
 from d2export.errors import UsageError
 from d2export.progress import Progress

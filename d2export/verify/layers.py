@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from d2export.bundle import Bundle
+from d2export.bundle.folder import Bundle
 from d2export.engine.onnxruntime import open_session
 from d2export.export.pruned_vision import PrunedVision
 from d2export.runtime.vision import Inputs

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from d2export.bundle import Bundle
+from d2export.bundle.folder import Bundle
 from d2export.export.pruned_vision import PrunedVision
 from d2export.export.torch_op import prune
 from d2export.export.weights import load_into, stored_weights

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from d2export.bundle import Bundle
+from d2export.bundle.folder import Bundle
 from d2export.errors import BundleError
 from d2export.models.tiling import normalize
 from d2export.runtime.vision import Inputs

@@ -8,9 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
+from d2export.bundle.strict_json import Pattern, Range
 from d2export.models.presets import VisionSpec
 from d2export.pruning.parameters import PruneParameters
-from d2export.strict_json import Pattern, Range
 
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]

@@ -15,8 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from d2export.errors import BundleError
-from d2export.manifest_records import (
+from d2export.bundle.records import (
     FileEntry,
     Graphs,
     Model,
@@ -30,7 +29,8 @@ from d2export.manifest_records import (
     Tool,
     Weights,
 )
-from d2export.strict_json import JsonError, decode, describe, encode, member
+from d2export.bundle.strict_json import JsonError, decode, describe, encode, member
+from d2export.errors import BundleError
 
 SCHEMA = 1
 BUILD_AGAIN = "Build the bundle again, or copy it again from where it was built."

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from d2export.strict_json import JsonError, Pattern, Range, decode, encode, parse
+from d2export.bundle.strict_json import JsonError, Pattern, Range, decode, encode, parse
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from d2export.build_mark import delete, empty, is_marked, mark, owner
-from d2export.bundle import is_bundle
+from d2export.bundle.folder import is_bundle
+from d2export.bundle.mark import delete, empty, is_marked, mark, owner
 from d2export.errors import OutputError
 
 

@@ -12,14 +12,14 @@ import jsonschema
 import pytest
 
 import d2export
+from d2export.bundle.manifest import Manifest
+from d2export.bundle.records import FileEntry
+from d2export.bundle.strict_json import Range
 from d2export.errors import BundleError
-from d2export.manifest import Manifest
-from d2export.manifest_records import FileEntry
 from d2export.models.presets import POCKET_VIT
-from d2export.strict_json import Range
 from tests.sample_bundle import sample_manifest, sign
 
-SCHEMA_FILE = Path(d2export.__file__).with_name("manifest.schema.json")
+SCHEMA_FILE = Path(d2export.__file__).parent / "bundle" / "manifest.schema.json"
 SHA = "0" * 64
 FILES = {
     "onnx/vision.onnx": FileEntry(10, SHA),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from d2export.bundle import (
+from d2export.bundle.folder import (
     MAX_MANIFEST_BYTES,
     file_entries,
     file_entry,
@@ -18,8 +18,8 @@ from d2export.bundle import (
     read_bundle,
     write_manifest,
 )
+from d2export.bundle.records import FileEntry
 from d2export.errors import BundleError
-from d2export.manifest_records import FileEntry
 from tests.sample_bundle import CONTENT, USED_RANGES, edit, sample_manifest, sign, write_sample
 
 

@@ -19,11 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from d2export.build_mark import BUILD_MARK
+from d2export.bundle.manifest import BUILD_AGAIN, Manifest
+from d2export.bundle.mark import BUILD_MARK
+from d2export.bundle.records import FileEntry, RelativePath
+from d2export.bundle.strict_json import JsonError, decode, parse
 from d2export.errors import BundleError
-from d2export.manifest import BUILD_AGAIN, Manifest
-from d2export.manifest_records import FileEntry, RelativePath
-from d2export.strict_json import JsonError, decode, parse
 
 MANIFEST = "manifest.json"
 UNLISTED = frozenset({MANIFEST, "report.json", "report.html", "build.log", BUILD_MARK})

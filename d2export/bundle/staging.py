@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from d2export.build_lock import lock, locked
-from d2export.build_mark import delete, is_marked, mark, unmark
-from d2export.bundle import is_bundle
-from d2export.disk import check_space, explained, refuse_full_disk
+from d2export.bundle.disk import check_space, explained, refuse_full_disk
+from d2export.bundle.folder import is_bundle
+from d2export.bundle.lock import lock, locked
+from d2export.bundle.mark import delete, is_marked, mark, unmark
 from d2export.errors import OutputError
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from d2export.build_lock import lock
-from d2export.bundle import read_bundle
+from d2export.bundle.folder import read_bundle
+from d2export.bundle.lock import lock
+from d2export.bundle.staging import staged
 from d2export.errors import OutputError
-from d2export.staging import staged
 from tests.sample_bundle import write_sample
 
 ROOT = Path(__file__).parent.parent
@@ -58,7 +58,7 @@ def start(out: Path, body: str) -> subprocess.Popen[str]:
     program = (
         "import sys, time\n"
         "from pathlib import Path\n"
-        "from d2export.staging import staged\n"
+        "from d2export.bundle.staging import staged\n"
         "from tests.sample_bundle import write_sample\n"
         "with staged(Path(sys.argv[1])) as folder:\n"
         "    write_sample(folder)\n"
@@ -276,7 +276,7 @@ def test_a_parent_without_write_permission(tmp_path: Path) -> None:
     parent = tmp_path / "parent"
     parent.mkdir(mode=0o500)
     program = (
-        "import sys; from pathlib import Path; from d2export.staging import staged\n"
+        "import sys; from pathlib import Path; from d2export.bundle.staging import staged\n"
         "with staged(Path(sys.argv[1])): pass"
     )
     user = LIMITED_ROOT if os.geteuid() == 0 else []  # root would not be stopped by the mode
@@ -362,7 +362,7 @@ def test_a_folder_of_that_name_that_no_build_left_stays(tmp_path: Path) -> None:
 def test_many_processes_on_one_path_never_mix(tmp_path: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from d2export.errors import OutputError; from d2export.staging import staged\n"
+        "from d2export.errors import OutputError; from d2export.bundle.staging import staged\n"
         "from tests.sample_bundle import write_sample\n"
         "done = 0\n"
         "while done < 15:\n"
@@ -388,7 +388,7 @@ def test_many_processes_on_one_path_never_mix(tmp_path: Path) -> None:
 
 def test_kills_at_random_moments_leave_a_bundle_or_none(tmp_path: Path) -> None:
     program = (
-        "import sys; from pathlib import Path; from d2export.staging import staged\n"
+        "import sys; from pathlib import Path; from d2export.bundle.staging import staged\n"
         "from tests.sample_bundle import write_sample\n"
         "print('working', flush=True)\n"
         "while True:\n"

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from d2export.build_mark import delete
-from d2export.disk import link_or_copy, refuse_full_disk
+from d2export.bundle.disk import link_or_copy, refuse_full_disk
+from d2export.bundle.mark import delete
 from d2export.errors import OutputError
 
 ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 FILL = (
-    "import sys; from pathlib import Path; from d2export.staging import staged\n"
+    "import sys; from pathlib import Path; from d2export.bundle.staging import staged\n"
     "with staged(Path(sys.argv[1])) as folder:\n"
     "    with open(folder / 'weights', 'wb') as file:\n"
     "        for _ in range(64): file.write(bytes(2**16))\n"
@@ -70,7 +70,7 @@ def test_a_mount_point_is_refused_before_the_work() -> None:
 def test_another_file_system_gets_a_copy(tmp_path: Path) -> None:
     (tmp_path / "shard").write_bytes(bytes(1000))
     program = (
-        "from pathlib import Path; from d2export.disk import link_or_copy\n"
+        "from pathlib import Path; from d2export.bundle.disk import link_or_copy\n"
         f"print(link_or_copy(Path('{tmp_path}/shard'), Path('/mnt/shard')))\n"
         "print(Path('/mnt/shard').stat().st_size)"
     )

@@ -1,0 +1,1 @@
+"""The bundle: its folder, its manifest, and how it is written complete or not at all."""
