@@ -10,10 +10,12 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from d2export import __version__
 from d2export.errors import CheckFailed, D2ExportError, UsageError
@@ -21,8 +23,24 @@ from d2export.options import ExportOptions
 from d2export.progress import Level, Progress
 from d2export.pruning.parameters import PruneParameters
 
+
+class _Commands(TyperGroup):
+    """The commands; errors a user can cause become a message and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except D2ExportError as error:
+            print(f"error: {error}", file=sys.stderr)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("interrupted: nothing was left behind", file=sys.stderr)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="d2export",
+    cls=_Commands,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -37,7 +55,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
 Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
-Threads = Annotated[int | None, typer.Option(min=1, help="Threads per operator [all cores].")]
+Threads = Annotated[int | None, typer.Option(help="Threads per operator [all cores].")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
 Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
@@ -65,9 +83,13 @@ WeightsInBundle = Annotated[
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
 
+# What goes with a bundle made elsewhere, and with a comparison layer by layer.
+SESSION = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
+
 
 @app.command()
 def build(
+    ctx: typer.Context,
     bundle: Annotated[
         Path | None, typer.Argument(help="A bundle made elsewhere: check and time it here.")
     ] = None,
@@ -103,10 +125,7 @@ def build(
 ) -> None:
     """Export, check against PyTorch and time; or check and time a bundle made elsewhere."""
     if bundle is not None:
-        if model is not None or output is not None:
-            raise UsageError(
-                "BUNDLE does not go with --model or --output", "Pass one or the other."
-            )
+        _refuse_others(ctx, f"the bundle {bundle}", SESSION)
         from d2export.session import REBUILD_STAGES, rebuild
 
         progress = _progress(REBUILD_STAGES, quiet, verbose)
@@ -118,15 +137,21 @@ def build(
             f"{'--model' if model is None else '--output'} is missing",
             "For example: d2export build --model internvl2.5-8b --keep 64 -o out/internvl",
         )
-    from d2export.build import BUILD_STAGES
-    from d2export.build import build as build_bundle
+    from d2export.pipeline import BUILD_STAGES
+    from d2export.pipeline import build as build_bundle
 
     options = ExportOptions(
         model, keep, importance, importance_layer, prior, pivot_ratio, alpha, theta, eps,
         pivots_block, precision, opset, tuple(image or ()), prompt_embeds, random_weights, seed,
         weights_in_bundle, revision, force,
     )  # fmt: skip
-    report = build_bundle(options, output, progress=_progress(BUILD_STAGES, quiet, verbose))
+    report = build_bundle(
+        options,
+        output,
+        provider=provider,
+        threads=threads,
+        progress=_progress(BUILD_STAGES, quiet, verbose),
+    )
     text = f"{report.text()}\n\nThe kept tokens, drawn: {output / 'pictures'}"
     _finish(report.to_json(), text, as_json, passed=report.passed)
 
@@ -158,9 +183,9 @@ def export(
     verbose: Verbose = False,
 ) -> None:
     """Write the ONNX bundle only, with PyTorch's answers inside for a later `check`."""
-    from d2export.build import EXPORT_STAGES
-    from d2export.build import export as export_bundle
     from d2export.inspection import summary
+    from d2export.pipeline import EXPORT_STAGES
+    from d2export.pipeline import export as export_bundle
 
     options = ExportOptions(
         model, keep, importance, importance_layer, prior, pivot_ratio, alpha, theta, eps,
@@ -173,6 +198,7 @@ def export(
 
 @app.command()
 def check(
+    ctx: typer.Context,
     bundle: BundleArg,
     image: Images = None,
     pytorch: Annotated[
@@ -192,6 +218,7 @@ def check(
     from d2export.verify.tables import accuracy_table, layer_table
 
     if per_layer:
+        _refuse_others(ctx, "--per-layer", SESSION)
         layers = session.check_layers(bundle, provider=provider, threads=threads)
         passed = layers.first_drift is None
         _finish(layers.to_json(), layer_table(layers), as_json, passed=passed)
@@ -303,25 +330,14 @@ def version(
 ) -> None:
     """Export multimodal LLMs with visual-token pruning inside the graph."""
     if show:
-        print(f"d2export {__version__}")
+        _print(f"d2export {__version__}")
         raise typer.Exit
 
 
-def main() -> None:
-    """Entry point: errors a user can cause become a message and an exit code."""
+def main(args: Sequence[str] | None = None) -> None:
+    """Entry point; `args` are those of the command line if None. Always raises SystemExit."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` blocks clean up
-    try:
-        code = app(standalone_mode=False)
-    except D2ExportError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        print("interrupted: nothing was left behind", file=sys.stderr)
-        code = 130
-    except BrokenPipeError:  # `d2export models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code)
+    app(args, prog_name="d2export")
 
 
 def _progress(stages: int | None, quiet: bool, verbose: bool) -> Progress:
@@ -329,13 +345,31 @@ def _progress(stages: int | None, quiet: bool, verbose: bool) -> Progress:
     return Progress(stages, level=level)
 
 
+def _refuse_others(ctx: typer.Context, what: str, allowed: Sequence[str]) -> None:
+    """Raise a UsageError if an option was typed that has no effect together with `what`."""
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in allowed:
+            raise UsageError(
+                f"{parameter.opts[-1]} has no effect with {what}", "Leave one of the two out."
+            )
+
+
 def _finish(value: Any, text: str, as_json: bool, *, passed: bool | None = None) -> None:
     """Print the result; where something was checked, the last line is PASSED or FAILED."""
-    print(json.dumps(value, indent=2) if as_json else text)
+    _print(json.dumps(value, indent=2) if as_json else text)
     if passed is not None and not as_json:
-        print("PASSED" if passed else "FAILED")
+        _print("PASSED" if passed else "FAILED")
     if passed is False:
         raise typer.Exit(CheckFailed.exit_code)
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # `d2export models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -32,23 +32,12 @@ def open_session(
 
     Raises:
         EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing.
+        UsageError: there is no such provider, or less than one thread is asked for.
         BundleError: the file is not a graph ONNX Runtime can read.
     """
-    try:
-        import onnxruntime as ort
-    except ImportError:
-        raise EnvironmentMismatch(
-            "onnxruntime is not installed", "Run: pip install 'd2export[ort]'"
-        ) from None
-    if provider not in PROVIDERS:
-        raise UsageError(f"provider is '{provider}', expected one of {', '.join(PROVIDERS)}")
-    name = PROVIDERS[provider]
-    if name not in ort.get_available_providers():
-        raise EnvironmentMismatch(
-            f"this onnxruntime {ort.__version__} has no {name}; it has "
-            f"{', '.join(ort.get_available_providers())}",
-            "Run: pip uninstall onnxruntime && pip install 'd2export[ort-gpu]'",
-        )
+    name = provider_name(provider, threads)
+    import onnxruntime as ort
+
     options = ort.SessionOptions()
     options.log_severity_level = 3
     if threads is not None:
@@ -61,6 +50,38 @@ def open_session(
         if type(error).__module__.startswith("onnxruntime"):
             raise _explained(model, error) from None
         raise
+
+
+def provider_name(provider: str, threads: int | None = None) -> str:
+    """ONNX Runtime's name of `provider`, after making sure that this machine has it.
+
+    Raises:
+        EnvironmentMismatch: ONNX Runtime or the provider is missing.
+        UsageError: there is no such provider, or less than one thread is asked for.
+    """
+    if provider not in PROVIDERS:
+        raise UsageError(
+            f"--provider is '{provider}', expected one of {', '.join(PROVIDERS)}",
+            "Leave it out to run on the CPU.",
+        )
+    if threads is not None and threads < 1:
+        raise UsageError(
+            f"--threads is {threads}, expected at least 1", "Leave it out to use all cores."
+        )
+    try:
+        import onnxruntime as ort
+    except ImportError:
+        raise EnvironmentMismatch(
+            "onnxruntime is not installed", "Run: pip install 'd2export[ort]'"
+        ) from None
+    name = PROVIDERS[provider]
+    if name not in ort.get_available_providers():
+        raise EnvironmentMismatch(
+            f"this onnxruntime {ort.__version__} has no {name}; it has "
+            f"{', '.join(ort.get_available_providers())}",
+            "Run: pip uninstall onnxruntime && pip install 'd2export[ort-gpu]'",
+        )
+    return name
 
 
 def _source(

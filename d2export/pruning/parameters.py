@@ -84,12 +84,12 @@ def parse_keep(text: str) -> tuple[int, int]:
     if cleaned == "all":
         return 0, 1000
     if re.fullmatch(r"[+-]?\d+", cleaned):
-        count = int(cleaned)
+        count = float(cleaned)  # int() refuses numbers of thousands of digits
         if count < 1:
             raise UsageError(f"--keep is {text}: {expected}; at least 1 token must stay")
         if count > 2**31 - 1:
             raise UsageError(f"--keep is {text}: {expected}; the largest count is {2**31 - 1}")
-        return count, 0
+        return int(count), 0
     if re.fullmatch(r"[+-]?\d+(\.\d+)?%", cleaned):
         permille = float(cleaned[:-1]) * 10
         if not 1 <= permille <= 1000:

@@ -17,6 +17,7 @@ from d2export.bundle import records
 from d2export.bundle.folder import Bundle, file_entries, read_bundle, write_manifest
 from d2export.bundle.manifest import Manifest
 from d2export.bundle.staging import staged
+from d2export.engine.onnxruntime import provider_name
 from d2export.errors import CheckFailed, EnvironmentMismatch, UsageError
 from d2export.models import layouts
 from d2export.models.generated_pictures import generated_pictures
@@ -74,19 +75,30 @@ def export(options: ExportOptions, out: Path | str, *, progress: Progress | None
 
 
 def build(
-    options: ExportOptions, out: Path | str, *, progress: Progress | None = None
+    options: ExportOptions,
+    out: Path | str,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> BuildReport:
     """Write a bundle, check it against PyTorch, time it, and store the report.
+
+    Args:
+        out: the bundle's folder; it appears complete or not at all.
+        provider: of the check and the timing: `cpu` or `cuda`.
+        threads: of one operator there; all cores if None.
 
     Raises:
         CheckFailed: the graph does not answer what PyTorch answers; nothing is written.
         D2ExportError: anything else a user can change.
     """
     progress = progress or Progress(BUILD_STAGES, level="quiet")
-    target = Path(out)
-    with _needs_export_packages(), staged(target, force=options.force) as folder:
+    provider_name(provider, threads)  # asked now, because the export before it takes a while
+    with _needs_export_packages(), staged(Path(out), force=options.force) as folder:
         answers = _export_into(folder, options, progress)
-        runner = VisionRunner(read_bundle(folder, verify=False))
+        bundle = read_bundle(folder, verify=False)
+        runner = VisionRunner(bundle, provider=provider, threads=threads)
         with progress.stage("checking against PyTorch"):
             accuracy = check_bundle(
                 runner,

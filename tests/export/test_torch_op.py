@@ -1,0 +1,104 @@
+"""The torch op is the selection, and its shapes are known without running it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from d2export.errors import UsageError
+from d2export.export.torch_op import OVERLOAD, prune
+from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.selection import select
+from tests.selection_cases import FLAVOURS, sweep
+
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+PARAMETERS = [
+    PruneParameters(keep=4),
+    PruneParameters(keep=40),
+    PruneParameters(keep_permille=333, theta=0.5, pivots_block=True),
+    PruneParameters(keep_permille=1000),
+]
+
+
+def inputs(tokens: int, dtype: torch.dtype = torch.float32, heads: int = 0) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(tokens)
+    shape = (2, heads, tokens) if heads else (2, tokens)
+    return (
+        torch.randn(2, tokens, 3, generator=generator).to(dtype),
+        torch.rand(shape, generator=generator),
+        torch.ones(tokens),
+        torch.rand(tokens, 2, generator=generator),
+    )
+
+
+@pytest.mark.parametrize("flavour", FLAVOURS)
+def test_eager_is_the_selection(flavour: str) -> None:
+    for parameters, group in sweep(seed=7, flavour=flavour, groups=4, cases=2):
+        for case in group:
+            arguments = tuple(map(torch.from_numpy, vars(case).values()))
+            kept, indices = prune(*arguments, parameters)
+            assert indices.equal(select(*arguments, parameters))
+            rows = torch.arange(len(kept))[:, None]
+            expected = arguments[0][rows, indices.long()]
+            assert kept.view(torch.int32).equal(expected.view(torch.int32))  # bit for bit
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_kept_has_the_dtype_of_the_features(dtype: torch.dtype) -> None:
+    kept, indices = prune(*inputs(9, dtype), PruneParameters(keep=4))
+    assert kept.dtype == dtype
+    assert kept.shape == (2, 4, 3)
+    assert kept.is_contiguous()
+    assert indices.dtype == torch.int32
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
+@pytest.mark.parametrize("tokens", [0, 1, 9])
+@pytest.mark.parametrize("heads", [0, 3])
+def test_opcheck(parameters: PruneParameters, tokens: int, heads: int) -> None:
+    results = torch.library.opcheck(
+        OVERLOAD, inputs(tokens, torch.bfloat16, heads), parameters.attributes()
+    )
+    assert set(results.values()) == {"SUCCESS"}
+    assert {"test_schema", "test_faketensor"} <= results.keys()
+
+
+@pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
+def test_the_number_of_tokens_may_be_a_symbol(parameters: PruneParameters) -> None:
+    class Module(torch.nn.Module):
+        def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
+            return prune(*arguments, parameters)
+
+    tokens = torch.export.Dim("tokens", min=2, max=4096)
+    program = torch.export.export(
+        Module(),
+        inputs(9, heads=2),
+        dynamic_shapes=(({1: tokens}, {2: tokens}, {0: tokens}, {0: tokens}),),
+    )
+    (node,) = (node for node in program.graph.nodes if node.target is OVERLOAD)
+    kept, indices = node.meta["val"]
+    assert kept.shape[0] == 2
+    assert kept.shape[2] == 3
+    assert kept.dtype == torch.float32
+    assert indices.dtype == torch.int32
+    assert kept.shape[1] is indices.shape[1] or str(kept.shape[1]) == str(indices.shape[1])
+    # The traced program takes another number of tokens, and its symbol has the size that comes out.
+    (symbol,) = node.args[0].meta["val"].shape[1].node.expr.free_symbols
+    for count in (2, 9, 30, 300):
+        arguments = inputs(count, heads=2)
+        ran_kept, ran_indices = program.module()(*arguments)
+        assert ran_indices.equal(select(*arguments, parameters))
+        size = kept.shape[1]
+        if isinstance(size, torch.SymInt):
+            size = int(size.node.expr.subs(symbol, count))
+        assert ran_kept.shape[1] == size == parameters.kept(count)
+
+
+def test_wrong_arguments_are_named() -> None:
+    features, importance, prior, grid = inputs(9)
+    with pytest.raises(ValueError, match=r"prior has shape \[8\], expected \[9\]"):
+        prune(features, importance, prior[1:], grid, PruneParameters(keep=4))
+    settings = PruneParameters(keep=4).attributes()
+    with pytest.raises(UsageError, match="alpha is 2.0, expected a number from 0 to 1"):
+        OVERLOAD(features, importance, prior, grid, **(settings | {"alpha": 2.0}))

@@ -1,0 +1,157 @@
+"""A prior is a JSON file of two grids, and anything else is refused by name."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from d2export.errors import UsageError
+from d2export.pruning.prior import Prior, read_prior
+
+GOOD = {
+    "format": "d2export-prior",
+    "version": 1,
+    "provenance": {"prompt": "Describe the image.", "images": 1000},
+    "slots": {"tile": [1, 2, 3, 0.5], "thumbnail": [4, 0, 6, 7]},
+}
+
+
+def write(path: Path, document: Any) -> Path:
+    path.write_text(document if isinstance(document, str) else json.dumps(document))
+    return path
+
+
+def with_tile(values: Any) -> dict[str, Any]:
+    return GOOD | {"slots": {"tile": values, "thumbnail": [1, 1, 1, 1]}}
+
+
+# --- Layout -------------------------------------------------------------------------------------
+
+
+def test_the_last_tile_is_the_thumbnail() -> None:
+    prior = Prior(np.float32([1, 2]), np.float32([8, 9]))
+    assert prior.layout(1).tolist() == [8, 9]
+    assert prior.layout(2).tolist() == [1, 2, 8, 9]
+    assert prior.layout(3).tolist() == [1, 2, 1, 2, 8, 9]
+    assert prior.layout(13).shape == (26,)
+    assert prior.layout(3).dtype == np.float32
+
+
+def test_a_prior_of_ones_changes_nothing() -> None:
+    assert Prior.ones(3).layout(2).tolist() == [1, 1, 1, 1, 1, 1]
+    assert Prior.ones(3).layout(2).dtype == np.float32
+
+
+# --- Files --------------------------------------------------------------------------------------
+
+
+def test_a_good_file_is_read(tmp_path: Path) -> None:
+    path = write(tmp_path / "prior.json", GOOD)
+    prior = read_prior(path, tokens_per_tile=4)
+    assert prior.tile.tolist() == [1, 2, 3, 0.5]
+    assert prior.thumbnail.tolist() == [4, 0, 6, 7]
+    assert prior.tile.dtype == prior.thumbnail.dtype == np.float32
+    assert prior.provenance == {"prompt": "Describe the image.", "images": 1000}
+    assert prior.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_provenance_may_be_left_out(tmp_path: Path) -> None:
+    document = {key: value for key, value in GOOD.items() if key != "provenance"}
+    assert read_prior(write(tmp_path / "prior.json", document), 4).provenance == {}
+
+
+def test_a_missing_file(tmp_path: Path) -> None:
+    path = tmp_path / "none.json"
+    with pytest.raises(UsageError) as caught:
+        read_prior(path, 4)
+    assert caught.value.problem == f"cannot read prior {path}: No such file or directory"
+
+
+def test_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="cannot read prior .*: Is a directory"):
+        read_prior(tmp_path, 4)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b"9" * 5000], ids=lambda c: str(c[:6])
+)
+def test_a_file_that_is_not_json(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "prior.json"
+    path.write_bytes(content)
+    with pytest.raises(UsageError) as caught:
+        read_prior(path, 4)
+    assert caught.value.problem == f"prior {path} is not JSON"
+
+
+@pytest.mark.parametrize(
+    ("document", "problem"),
+    [
+        ([], "{path} is not a prior: 'format' is not 'd2export-prior'"),
+        (None, "{path} is not a prior: 'format' is not 'd2export-prior'"),
+        ({}, "{path} is not a prior: 'format' is not 'd2export-prior'"),
+        (
+            GOOD | {"format": "other"},
+            "{path} is not a prior: 'format' is not 'd2export-prior'",
+        ),
+        (GOOD | {"version": 2}, "prior {path} has version 2, this d2export reads 1"),
+        (GOOD | {"version": "1"}, "prior {path} has version '1', this d2export reads 1"),
+        (GOOD | {"version": None}, "prior {path} has version None, this d2export reads 1"),
+        (GOOD | {"slots": None}, "prior {path}: 'slots.tile' is not a list of numbers"),
+        (GOOD | {"slots": {}}, "prior {path}: 'slots.tile' is not a list of numbers"),
+        (
+            GOOD | {"slots": {"tile": [1, 2, 3, 4]}},
+            "prior {path}: 'slots.thumbnail' is not a list of numbers",
+        ),
+        (with_tile("1234"), "prior {path}: 'slots.tile' is not a list of numbers"),
+        (with_tile([1, 2, 3, "4"]), "prior {path}: 'slots.tile' is not a list of numbers"),
+        (with_tile([1, 2, 3, True]), "prior {path}: 'slots.tile' is not a list of numbers"),
+        (with_tile([1, 2, 3, None]), "prior {path}: 'slots.tile' is not a list of numbers"),
+        (with_tile([[1, 2], [3, 4]]), "prior {path}: 'slots.tile' is not a list of numbers"),
+        (
+            with_tile([1, 2, 3]),
+            "prior {path}: 'slots.tile' has 3 values, this model has 4 tokens per tile",
+        ),
+        (
+            with_tile([]),
+            "prior {path}: 'slots.tile' has 0 values, this model has 4 tokens per tile",
+        ),
+        (
+            with_tile([1, 2, 3, float("nan")]),
+            "prior {path}: 'slots.tile' must be finite and not negative",
+        ),
+        (
+            with_tile([1, 2, 3, float("inf")]),
+            "prior {path}: 'slots.tile' must be finite and not negative",
+        ),
+        (
+            with_tile([1, 2, 3, 1e39]),  # beyond float32
+            "prior {path}: 'slots.tile' must be finite and not negative",
+        ),
+        (
+            with_tile([1, 2, 3, 10**400]),  # beyond float64
+            "prior {path}: 'slots.tile' must be finite and not negative",
+        ),
+        (
+            with_tile([1, 2, 3, -0.1]),
+            "prior {path}: 'slots.tile' must be finite and not negative",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_a_file_that_is_no_prior(tmp_path: Path, document: Any, problem: str) -> None:
+    path = write(tmp_path / "prior.json", document)
+    with pytest.raises(UsageError) as caught:
+        read_prior(path, tokens_per_tile=4)
+    assert caught.value.problem == problem.format(path=path)
+
+
+def test_a_prior_of_another_model_says_what_to_do(tmp_path: Path) -> None:
+    path = write(tmp_path / "prior.json", GOOD)
+    with pytest.raises(UsageError) as caught:
+        read_prior(path, tokens_per_tile=256)
+    assert caught.value.hint == "Use a prior calibrated for this model."
