@@ -123,7 +123,7 @@ def build(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Export, check against PyTorch and time; or check and time a bundle made elsewhere."""
+    """Export, check and time; with BUNDLE, check and time that one."""
     if bundle is not None:
         _refuse_others(ctx, f"the bundle {bundle}", SESSION)
         from d2export.session import REBUILD_STAGES, rebuild
@@ -182,7 +182,7 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the ONNX bundle only, with PyTorch's answers inside for a later `check`."""
+    """Write the ONNX bundle only, with PyTorch's answers inside."""
     from d2export.inspection import summary
     from d2export.pipeline import EXPORT_STAGES
     from d2export.pipeline import export as export_bundle
@@ -213,7 +213,7 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare a bundle with PyTorch; exit 1 if it does not answer the same."""
+    """Compare a bundle with PyTorch; exit 1 if answers differ."""
     from d2export import session
     from d2export.verify.tables import accuracy_table, layer_table
 
@@ -270,7 +270,7 @@ def run(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Run one picture: kept tokens as .npz, and a picture with them marked."""
+    """Run one picture: kept tokens as .npz, and drawn on it."""
     from d2export import session
     from d2export.inspection import run_summary
     from d2export.runtime.prompt import read_embeds
@@ -315,7 +315,7 @@ def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="Also: does this bundle fit?")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine has, what is missing, and what to type; exit 3 if a bundle misfits."""
+    """Say what this machine lacks; exit 3 if BUNDLE does not fit."""
     from d2export.doctor import examine, report_text
 
     findings = examine(bundle)

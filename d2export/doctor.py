@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from d2export import __version__
-from d2export.errors import BundleError
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def examine(bundle: Path | None = None) -> Findings:
     """Look at this machine and, if given, whether `bundle` runs on it.
 
     Raises:
-        BundleError: never; a bundle that cannot be read is a misfit.
+        BundleError: `bundle` is none, or damaged: it fits nowhere.
     """
     packages = tuple(
         Finding(module, _version(name), use, remedy) for name, module, use, remedy in PACKAGES
@@ -132,10 +131,7 @@ def _misfits(bundle: Path, packages: tuple[Finding, ...]) -> list[str]:
     from d2export.bundle.folder import read_bundle
 
     installed = {finding.name: finding.found for finding in packages}
-    try:
-        manifest = read_bundle(bundle).manifest
-    except BundleError as error:
-        return [str(error)]
+    manifest = read_bundle(bundle).manifest
     found = []
     if installed["onnxruntime"] is None:
         found.append("it needs onnxruntime: pip install 'd2export[ort]'")

@@ -65,7 +65,12 @@ class ExportOptions:
                 "TensorRT 8.6 reads up to 17, TensorRT 10 up to 24.",
             )
         if self.seed < 0:
-            raise UsageError(f"--seed is {self.seed}, expected 0 or more")
+            raise UsageError(f"--seed is {self.seed}, expected 0 or more", "Leave it out for 0.")
+        if self.importance != "cls" and self.importance_layer != CLS_LAYER:
+            raise UsageError(
+                f"--importance-layer goes with importance 'cls', not '{self.importance}'",
+                "Leave it out, or pass --importance cls.",
+            )
         if self.importance != "text" and self.prompt_embeds is not None:
             raise UsageError(
                 f"--prompt-embeds goes with importance 'text', not '{self.importance}'",
@@ -105,4 +110,7 @@ class ExportOptions:
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
     if value not in allowed:
-        raise UsageError(f"{option} is '{value}', expected one of {', '.join(allowed)}")
+        raise UsageError(
+            f"{option} is '{value}', expected one of {', '.join(allowed)}",
+            f"Pass one of them, or leave {option} out for {allowed[0]}.",
+        )

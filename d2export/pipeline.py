@@ -146,6 +146,7 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
         table = layouts.prompt_embedding(source.checkpoint.tensors, spec) if needs_table else None
         cls_layer = options.cls_layer(spec.vision)
         prior = read_prior(options.prior, spec.vision.tokens_per_tile) if options.prior else None
+        prompt = _prompt_embeds(options, spec)
 
     with progress.stage("exporting the vision graph"):
         (folder / "onnx").mkdir()
@@ -172,7 +173,6 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
         module = module_of(
             spec, options.parameters(), options.importance, cls_layer, prior, weights.refs
         )
-        prompt = _prompt_embeds(options, spec)
         answers = _write_references(folder, spec, images, module, prompt, progress)
 
     manifest = _manifest(folder, options, source, weights, cls_layer, prior, answers)
@@ -235,7 +235,8 @@ def _prompt_embeds(options: ExportOptions, spec: ModelSpec) -> Any:
     if values.ndim != 2 or values.shape[1] != spec.text.hidden or not len(values):
         raise UsageError(
             f"{options.prompt_embeds} has shape {list(values.shape)}, "
-            f"expected [P, {spec.text.hidden}]"
+            f"expected [P, {spec.text.hidden}]",
+            "Pass input embeddings of this model, a row per token.",
         )
     return values
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from d2export.bundle.disk import explained
 from d2export.bundle.folder import Bundle, read_bundle
-from d2export.errors import EnvironmentMismatch, UsageError
+from d2export.errors import EnvironmentMismatch, OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import tile
 from d2export.progress import Progress
 from d2export.runtime.picture import draw_kept
-from d2export.runtime.vision import VisionResult, VisionRunner
+from d2export.runtime.vision import VisionResult, VisionRunner, check_prompt
 from d2export.verify.accuracy import TOLERANCES, AccuracyReport
 from d2export.verify.check import check_bundle
 from d2export.verify.latency import StageLatency, bench_vision
@@ -98,14 +100,17 @@ def bench(
     """Latency of a bundle's graph and of its selection, for each number of tiles."""
     if iterations < 1 or warmup < 0:
         raise UsageError(
-            f"--iterations is {iterations} and --warmup is {warmup}, expected at least 1 and 0"
+            f"--iterations is {iterations} and --warmup is {warmup}, expected at least 1 and 0",
+            "Leave them out for 20 and 3.",
         )
     opened = read_bundle(Path(bundle))
     limit = opened.manifest.model.vision.image.max_tiles
     limit += limit > 1  # the thumbnail
     for count in tiles:
         if not 1 <= count <= limit:
-            raise UsageError(f"--tiles is {count}, this model takes 1 to {limit}")
+            raise UsageError(
+                f"--tiles is {count}, expected 1 to {limit}", "A picture never has other counts."
+            )
     runner = VisionRunner(opened, provider=provider, threads=threads)
     return [bench_vision(runner, count, warmup=warmup, iterations=iterations) for count in tiles]
 
@@ -124,8 +129,17 @@ def run(
     Args:
         prompt: text, for a bundle with importance `text` and a tokenizer.
         prompt_embeds: `[P, hidden]` float32 instead of `prompt`.
+
+    Raises:
+        ImageError: the picture cannot be used.
+        UsageError: a prompt is missing, superfluous, or cannot be embedded.
+        BundleError: the bundle is damaged.
+        EnvironmentMismatch: a package is missing.
     """
     opened = read_bundle(Path(bundle))
+    if prompt is not None and prompt_embeds is not None:
+        raise UsageError("--prompt and --prompt-embeds are both given", "Leave one of them out.")
+    check_prompt(opened, given=prompt is not None or prompt_embeds is not None)
     if prompt is not None:
         from d2export.runtime.prompt import embed_prompt
 
@@ -161,15 +175,33 @@ def rebuild(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Check and time a bundle that was made elsewhere, and write its report.json anew."""
+    """Check and time a bundle that was made elsewhere, and write its report.json anew.
+
+    Raises:
+        BundleError: the bundle is damaged.
+        OutputError: the bundle cannot be written.
+        EnvironmentMismatch: a package is missing.
+    """
     progress = progress or Progress(REBUILD_STAGES, level="quiet")
+    root = Path(bundle)
+    if root.is_dir() and not os.access(root, os.W_OK):
+        raise OutputError(
+            f"{root} cannot be written, so its report.json cannot be either",
+            f"Run: d2export check {root} && d2export bench {root}",
+        )
     with progress.stage("checking against PyTorch's stored answers"):
         accuracy = check(bundle, provider=provider, threads=threads, progress=progress)
     with progress.stage("measuring latency"):
         latency = bench(bundle, provider=provider, threads=threads)
     report = BuildReport(accuracy, tuple(latency))
-    with explained(Path(bundle)):
-        report.write(Path(bundle) / "report.json")
+    unfinished = root / ".report.json.unfinished"
+    try:
+        with explained(root):
+            report.write(unfinished)
+            unfinished.replace(root / "report.json")
+    finally:
+        with suppress(OSError):
+            unfinished.unlink()
     return report
 
 

@@ -61,6 +61,16 @@ def write_small_checkpoint(
     return folder
 
 
+def write_tokenizer(folder: Path) -> None:
+    """A `tokenizer.json` that knows the words `word0` to `word98`, and `<unknown>` for others."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = {"<unknown>": 0} | {f"word{i}": i + 1 for i in range(VOCAB - 1)}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unknown>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+
+
 def canonical_weights(family: str, seed: int = 0) -> dict[str, np.ndarray]:
     """Canonical name to float32 values, with all layers, and `embeddings` `[VOCAB, TEXT]`."""
     rng = np.random.default_rng(seed)

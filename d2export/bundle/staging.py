@@ -56,6 +56,8 @@ def _target(out: Path) -> Path:
         target = out.resolve()
     except (RuntimeError, ValueError) as error:  # a loop of links, NUL in the name
         raise OutputError(f"output {out} is no path: {error}", "Choose another path.") from None
+    if any("\ud800" <= character <= "\udfff" for character in str(target)):
+        raise OutputError(f"output {target} is not UTF-8", "Choose a path ONNX Runtime can open.")
     if Path.cwd().is_relative_to(target):
         raise OutputError(
             f"output {out} is the current folder or one above it", "Choose a folder of its own."

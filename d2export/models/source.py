@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from d2export.errors import UsageError
+from d2export.errors import CheckpointError, UsageError
 from d2export.models.checkpoint import Checkpoint, find_checkpoint
 from d2export.models.presets import PRESETS, preset
 from d2export.models.random_weights import write_random_checkpoint
@@ -47,10 +47,18 @@ def open_source(
     """
     untrained = model.lower() in PRESETS and preset(model).hub_id is None
     if not random_weights and not (untrained and not Path(model).is_dir()):
-        checkpoint = find_checkpoint(model, progress.note, revision=revision)
-        local = checkpoint.revision is None
-        origin = str(checkpoint.folder.resolve()) if local else checkpoint.spec.hub_id
-        return Source(checkpoint, "folder" if local else "hub", origin)
+        try:
+            checkpoint = find_checkpoint(model, progress.note, revision=revision)
+        except OSError as error:
+            raise CheckpointError(
+                f"cannot read '{model}': {error.strerror or error}",
+                "Check the path and its permissions.",
+            ) from None
+        if checkpoint.revision is not None:
+            return Source(checkpoint, "hub", checkpoint.spec.hub_id)
+        _refuse_revision(revision, model)
+        return Source(checkpoint, "folder", _plain(checkpoint.folder.resolve()))
+    _refuse_revision(revision, "random weights")
     if Path(model).is_dir():
         raise UsageError(
             f"--random-weights with the folder '{model}': expected a preset",
@@ -62,3 +70,21 @@ def open_source(
         preset(model), scratch, seed, progress.detail, embeddings=embeddings
     )
     return Source(replace(checkpoint, spec=preset(model)), "random", None, seed)
+
+
+def _refuse_revision(revision: str | None, what: str) -> None:
+    if revision is not None:
+        raise UsageError(
+            f"--revision is '{revision}', but {what} is not from the hub", "Leave it out."
+        )
+
+
+def _plain(folder: Path) -> str:
+    """The folder as a manifest can hold it."""
+    try:
+        str(folder).encode()
+    except UnicodeEncodeError:
+        raise CheckpointError(
+            f"the name of '{folder}' is not UTF-8", "Rename it, or pass a link to it."
+        ) from None
+    return str(folder)

@@ -13,14 +13,14 @@ from d2export.pruning.selection import unit
 
 
 def text_relevance(features: Tensor, prompt_embeds: Tensor) -> Tensor:
-    """How much each token resembles the prompt: `(1 + mean cosine) / 2`, never negative.
+    """How much each token resembles the prompt: `(1 + mean cosine) / 2`.
 
     Args:
         features: `[B, N, hidden]` projected visual tokens.
         prompt_embeds: `[P, hidden]` prompt in the language model's input embeddings, `P >= 1`.
 
     Returns:
-        `[B, N]` float32 in 0 to 1.
+        `[B, N]` float32 from 0 to 1, but for rounding.
     """
     # The mean of cosines is the product with the mean of unit vectors. Spelled as a sum, because
     # ONNX writes ReduceMean differently before opset 18.

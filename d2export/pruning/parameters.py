@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from dataclasses import asdict, dataclass
 
@@ -12,6 +11,8 @@ DOMAIN = "d2export"
 OP_TYPE = "D2Prune"
 OP_VERSION = 1
 IMPORTANCE_SOURCES = ("cls", "text", "uniform")
+
+_FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
 @dataclass(frozen=True)
@@ -48,10 +49,10 @@ class PruneParameters:
             value = getattr(self, name)
             if not 0 <= value <= 1:
                 raise UsageError(f"{name} is {value}, expected a number from 0 to 1")
-        if not math.isfinite(self.theta):
-            raise UsageError(f"theta is {self.theta}, expected a finite number")
-        if not (math.isfinite(self.eps) and self.eps >= 0):
-            raise UsageError(f"eps is {self.eps}, expected a finite number of at least 0")
+        if not abs(self.theta) <= _FLOAT32_MAX:
+            raise UsageError(f"theta is {self.theta}, expected a finite float32 number")
+        if not 0 <= self.eps <= _FLOAT32_MAX:
+            raise UsageError(f"eps is {self.eps}, expected a finite float32 number of at least 0")
 
     def kept(self, tokens: int) -> int:
         """How many of `tokens` stay."""
@@ -69,8 +70,12 @@ class PruneParameters:
         return int(np.floor(np.float32(self.pivot_ratio) * np.float32(kept)))
 
     def attributes(self) -> dict[str, int | float]:
-        """Values as ONNX attributes: ints and floats only."""
-        return {**asdict(self), "pivots_block": int(self.pivots_block)}
+        """Values as ONNX attributes: ints and floats only, floats also where 0 or 1 was given."""
+        whole = ("keep", "keep_permille", "pivots_block")
+        return {
+            name: int(value) if name in whole else float(value)
+            for name, value in asdict(self).items()
+        }
 
 
 def parse_keep(text: str) -> tuple[int, int]:

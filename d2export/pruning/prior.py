@@ -20,6 +20,8 @@ from d2export.errors import UsageError
 
 FORMAT, VERSION = "d2export-prior", 1
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 @dataclass(frozen=True, eq=False)
 class Prior:
@@ -77,13 +79,12 @@ def _slot(path: Path, slots: Any, name: str, tokens_per_tile: int) -> npt.NDArra
         isinstance(x, int | float) and not isinstance(x, bool) for x in numbers
     ):
         raise UsageError(f"prior {path}: 'slots.{name}' is not a list of numbers")
-    values = np.array(numbers, np.float32)
-    if len(values) != tokens_per_tile:
+    if len(numbers) != tokens_per_tile:
         raise UsageError(
-            f"prior {path}: 'slots.{name}' has {len(values)} values, this model has "
+            f"prior {path}: 'slots.{name}' has {len(numbers)} values, this model has "
             f"{tokens_per_tile} tokens per tile",
             "Use a prior calibrated for this model.",
         )
-    if not (np.isfinite(values).all() and (values >= 0).all()):
+    if not all(0 <= x <= _LARGEST for x in numbers):
         raise UsageError(f"prior {path}: 'slots.{name}' must be finite and not negative")
-    return values
+    return np.array(numbers, np.float32)

@@ -56,11 +56,21 @@ def embed_prompt(bundle: Bundle, text: str) -> npt.NDArray[np.float32]:
 
 
 def read_embeds(path: Path) -> npt.NDArray[np.float32]:
-    """`[P, hidden]` float32 from a .npy file; object arrays, that is pickles, are refused."""
+    """`[P, hidden]` float32 from a .npy file; object arrays, that is pickles, are refused.
+
+    Raises:
+        UsageError: the file cannot be read, or holds anything but finite floats.
+    """
+    hint = "Write it with numpy.save(FILE, embeddings): float32 [P, hidden], a row per token."
     try:
         values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise UsageError(f"cannot read {path} as .npy: {error}") from None
+    except OSError as error:
+        raise UsageError(f"cannot read {path}: {error.strerror or error}", hint) from None
+    except (ValueError, EOFError) as error:
+        raise UsageError(f"{path} is no .npy file with numbers: {error}", hint) from None
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
-        raise UsageError(f"{path} does not hold an array of floats")
+        found = f"numbers of type {values.dtype}" if isinstance(values, np.ndarray) else "an .npz"
+        raise UsageError(f"{path} holds {found}, expected one array of floats", hint)
+    if not np.isfinite(values).all():
+        raise UsageError(f"{path} holds NaN or infinity, expected finite numbers", hint)
     return values.astype(np.float32)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from d2export.bundle.folder import Bundle
 from d2export.engine.onnxruntime import open_session
-from d2export.errors import UsageError
+from d2export.errors import BundleError, UsageError
 from d2export.models.images import load_image
 from d2export.models.presets import VisionSpec
 from d2export.models.tiling import Tiles, normalize, tile
@@ -48,11 +48,20 @@ class VisionRunner:
         bundle: an opened bundle.
         provider: `cpu` or `cuda`.
         threads: of one operator; all cores if None.
+
+    Raises:
+        BundleError: the bundle lies where ONNX Runtime cannot open it.
     """
 
     def __init__(
         self, bundle: Bundle, *, provider: str = "cpu", threads: int | None = None
     ) -> None:
+        try:
+            str(bundle.root).encode()
+        except UnicodeEncodeError:
+            raise BundleError(
+                f"the path {bundle.root} is not UTF-8, so ONNX Runtime cannot open it", "Rename it."
+            ) from None
         self.bundle = bundle
         self._options: dict[str, Any] = {
             "precision": bundle.manifest.precision,
@@ -92,8 +101,21 @@ class VisionRunner:
         return VisionResult(image_embeds, kept_indices, tiles, time.perf_counter() - start)
 
     def infer(self, inputs: Inputs) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
-        """`image_embeds` and `kept_indices` for named inputs."""
-        embeds, indices = self.session.run(["image_embeds", "kept_indices"], inputs)
+        """`image_embeds` and `kept_indices` for named inputs.
+
+        Raises:
+            BundleError: ONNX Runtime cannot run the graph on them.
+        """
+        try:
+            embeds, indices = self.session.run(["image_embeds", "kept_indices"], inputs)
+        except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
+            if type(error).__module__.startswith("onnxruntime"):
+                raise BundleError(
+                    f"ONNX Runtime cannot run {self.bundle.manifest.graphs.vision.path} of "
+                    f"{self.bundle.root}: {' '.join(str(error).split())[:400]}",
+                    "Build the bundle again.",
+                ) from None
+            raise
         return embeds, indices
 
     def inputs(self, tiles: Tiles, prompt_embeds: npt.NDArray[np.float32] | None = None) -> Inputs:
@@ -103,20 +125,27 @@ class VisionRunner:
             UsageError: a prompt is missing, superfluous, or has another width.
         """
         manifest = self.bundle.manifest
-        needs_prompt = manifest.selector.importance == "text"
-        if needs_prompt != (prompt_embeds is not None):
-            raise UsageError(
-                f"this bundle has importance '{manifest.selector.importance}', "
-                f"which needs {'a' if needs_prompt else 'no'} prompt",
-                "Pass --prompt or --prompt-embeds." if needs_prompt else "Leave the prompt out.",
-            )
+        check_prompt(self.bundle, given=prompt_embeds is not None)
         if prompt_embeds is not None:
             width = manifest.model.text_hidden
             if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width or not len(prompt_embeds):
                 raise UsageError(
-                    f"prompt_embeds has shape {list(prompt_embeds.shape)}, expected [P, {width}]"
+                    f"prompt_embeds has shape {list(prompt_embeds.shape)}, expected [P, {width}]",
+                    "Pass input embeddings of this bundle's language model, a row per token.",
                 )
         return vision_inputs(tiles, manifest.model.vision, prompt_embeds)
+
+
+def check_prompt(bundle: Bundle, *, given: bool) -> None:
+    """Raise a UsageError unless a prompt is given just where the bundle needs one."""
+    importance = bundle.manifest.selector.importance
+    needed = importance == "text"
+    if needed != given:
+        raise UsageError(
+            f"this bundle has importance '{importance}', which needs {'a' if needed else 'no'} "
+            "prompt",
+            "Pass --prompt or --prompt-embeds." if needed else "Leave the prompt out.",
+        )
 
 
 def vision_inputs(

@@ -14,7 +14,7 @@ from d2export.engine.bfloat16 import compute_in_float32
 from d2export.export.onnx_function import prune_function, prune_model, register_schema
 from d2export.pruning.parameters import DOMAIN, OP_TYPE, OP_VERSION, PruneParameters
 from d2export.pruning.selection import select
-from tests.selection_cases import BEYOND_FLOAT16, FLAVOURS, Array, Case, expected, sweep
+from tests.selection_cases import BEYOND_FLOAT16, FLAVOURS, Array, Case, expected, pairs, sweep
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, to run the graphs")
 
@@ -80,7 +80,9 @@ def test_the_sweep_has_every_kind_of_case() -> None:
                 count += 1
                 tokens = len(case.grid)
                 kept = parameters.kept(tokens)
+                edges = pairs(case, parameters.alpha) > parameters.theta
                 seen |= {
+                    "all edges" if edges.all() else "some edges" if edges.any() else "no edges",
                     f"batch {len(case.features)}",
                     f"{case.importance.ndim - 2} heads dimension",
                     "all kept" if kept == tokens else "some kept",
@@ -95,6 +97,7 @@ def test_the_sweep_has_every_kind_of_case() -> None:
         *("all kept", "some kept", "keep_permille", "keep"),
         *("pivots block: True", "pivots block: False"),
         *("52 tokens", "few tokens"),
+        *("no edges", "some edges", "all edges"),
     }
 
 
@@ -163,12 +166,12 @@ def test_a_long_chain_is_walked_to_its_end() -> None:
     )
     # Nearness of the next is 1 - 1/299 = 0.9967, of the one after it 0.9933.
     parameters = PruneParameters(keep=150, pivot_ratio=0, alpha=0, theta=0.995)
-    kept, indices = runner(prune_model(parameters, 17, TensorProto.FLOAT, heads=False))(case)
+    _, indices = runner(prune_model(parameters, 17, TensorProto.FLOAT, heads=False))(case)
     assert indices.tolist() == [list(range(0, tokens, 2))]
 
 
-@pytest.mark.parametrize("theta", [1e39, -1e39])
-def test_a_theta_beyond_float32_is_infinite(theta: float) -> None:
+@pytest.mark.parametrize("theta", [3e38, -3e38])
+def test_a_theta_far_out_makes_all_neighbours_or_none(theta: float) -> None:
     ((_, (case,)),) = sweep(seed=5, flavour="NaN features", groups=1, cases=1)
     parameters = PruneParameters(keep=3, theta=theta)
     heads = case.importance.ndim == 3

@@ -70,11 +70,13 @@ def test_the_number_of_tokens_may_be_a_symbol(parameters: PruneParameters) -> No
         def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
             return prune(*arguments, parameters)
 
-    tokens = torch.export.Dim("tokens", min=2, max=4096)
+    # From 7 on all parameters keep at least 2: torch traces sizes of 1 and of more apart.
+    tokens = torch.export.Dim("tokens", min=7, max=4096)
     program = torch.export.export(
         Module(),
         inputs(9, heads=2),
         dynamic_shapes=(({1: tokens}, {2: tokens}, {0: tokens}, {0: tokens}),),
+        prefer_deferred_runtime_asserts_over_guards=True,  # as torch.onnx.export does
     )
     (node,) = (node for node in program.graph.nodes if node.target is OVERLOAD)
     kept, indices = node.meta["val"]
@@ -82,10 +84,10 @@ def test_the_number_of_tokens_may_be_a_symbol(parameters: PruneParameters) -> No
     assert kept.shape[2] == 3
     assert kept.dtype == torch.float32
     assert indices.dtype == torch.int32
-    assert kept.shape[1] is indices.shape[1] or str(kept.shape[1]) == str(indices.shape[1])
+    assert str(kept.shape[1]) == str(indices.shape[1])
     # The traced program takes another number of tokens, and its symbol has the size that comes out.
     (symbol,) = node.args[0].meta["val"].shape[1].node.expr.free_symbols
-    for count in (2, 9, 30, 300):
+    for count in (7, 9, 30, 300):
         arguments = inputs(count, heads=2)
         ran_kept, ran_indices = program.module()(*arguments)
         assert ran_indices.equal(select(*arguments, parameters))
@@ -100,5 +102,5 @@ def test_wrong_arguments_are_named() -> None:
     with pytest.raises(ValueError, match=r"prior has shape \[8\], expected \[9\]"):
         prune(features, importance, prior[1:], grid, PruneParameters(keep=4))
     settings = PruneParameters(keep=4).attributes()
-    with pytest.raises(UsageError, match="alpha is 2.0, expected a number from 0 to 1"):
+    with pytest.raises(UsageError, match=r"alpha is 2.0, expected a number from 0 to 1"):
         OVERLOAD(features, importance, prior, grid, **(settings | {"alpha": 2.0}))

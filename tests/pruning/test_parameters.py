@@ -143,7 +143,21 @@ def test_attributes_are_ints_and_floats_in_the_order_of_the_fields() -> None:
         "pivots_block": 1,
     }
     assert list(parameters.attributes()) == list(asdict(parameters))
-    assert type(parameters.attributes()["pivots_block"]) is int
+
+
+def test_attributes_have_their_type_whatever_number_was_given() -> None:
+    # An ONNX attribute has the type of the value it is made from.
+    parameters = PruneParameters(keep=1, pivot_ratio=0, alpha=1, theta=0, eps=0, pivots_block=True)
+    types = {name: type(value) for name, value in parameters.attributes().items()}
+    assert types == {
+        "keep": int,
+        "keep_permille": int,
+        "pivot_ratio": float,
+        "alpha": float,
+        "theta": float,
+        "eps": float,
+        "pivots_block": int,
+    }
 
 
 @pytest.mark.parametrize(
@@ -168,10 +182,18 @@ def test_attributes_are_ints_and_floats_in_the_order_of_the_fields() -> None:
         ),
         ({"keep": 1, "alpha": 2}, "alpha is 2, expected a number from 0 to 1"),
         ({"keep": 1, "alpha": float("nan")}, "alpha is nan, expected a number from 0 to 1"),
-        ({"keep": 1, "theta": float("inf")}, "theta is inf, expected a finite number"),
-        ({"keep": 1, "theta": float("nan")}, "theta is nan, expected a finite number"),
-        ({"keep": 1, "eps": -1e-7}, "eps is -1e-07, expected a finite number of at least 0"),
-        ({"keep": 1, "eps": float("inf")}, "eps is inf, expected a finite number of at least 0"),
+        ({"keep": 1, "theta": float("inf")}, "theta is inf, expected a finite float32 number"),
+        ({"keep": 1, "theta": float("nan")}, "theta is nan, expected a finite float32 number"),
+        ({"keep": 1, "theta": -1e39}, "theta is -1e+39, expected a finite float32 number"),
+        (
+            {"keep": 1, "eps": -1e-7},
+            "eps is -1e-07, expected a finite float32 number of at least 0",
+        ),
+        ({"keep": 1, "eps": 1e39}, "eps is 1e+39, expected a finite float32 number of at least 0"),
+        (
+            {"keep": 1, "eps": float("nan")},
+            "eps is nan, expected a finite float32 number of at least 0",
+        ),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_name(arguments: dict[str, Any], problem: str) -> None:
@@ -180,6 +202,6 @@ def test_a_value_out_of_range_is_refused_by_name(arguments: dict[str, Any], prob
     assert caught.value.problem == problem
 
 
-@pytest.mark.parametrize("theta", [-5, 0, 1, 100])
+@pytest.mark.parametrize("theta", [-5, 0, 1, 100, 3.4028234663852886e38])
 def test_any_finite_theta_is_a_parameter(theta: float) -> None:
     assert PruneParameters(keep=1, theta=theta).theta == theta

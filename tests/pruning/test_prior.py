@@ -73,7 +73,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="cannot read prior .*: Is a directory"):
+    with pytest.raises(UsageError, match=r"cannot read prior .*: Is a directory"):
         read_prior(tmp_path, 4)
 
 

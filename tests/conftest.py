@@ -1,0 +1,55 @@
+"""Bundles that many tests read. Nobody writes to them: a test that does takes a `copytree`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.command import Caller
+from tests.small_checkpoints import write_small_checkpoint, write_tokenizer
+
+
+@pytest.fixture
+def d2(capsys: pytest.CaptureFixture[str]) -> Caller:
+    """`d2("inspect", bundle)` is `d2export inspect BUNDLE`."""
+    return Caller(capsys)
+
+
+@pytest.fixture(scope="session")
+def pocket_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preset `pocket` with random weights, keep 64, as `build` leaves it."""
+    import d2export
+
+    out = tmp_path_factory.mktemp("pocket") / "bundle"
+    d2export.build(d2export.ExportOptions("pocket", random_weights=True), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """InternVL in miniature, 4 tokens per tile, with a tokenizer."""
+    folder = write_small_checkpoint(tmp_path_factory.mktemp("checkpoint") / "small", "internvl")
+    write_tokenizer(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the small checkpoint, keep 3, importance `cls`, weights linked."""
+    import d2export
+
+    out = tmp_path_factory.mktemp("small") / "bundle"
+    d2export.export(d2export.ExportOptions(str(small_checkpoint), keep="3"), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def text_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of the small checkpoint, keep 3, importance `text`."""
+    import d2export
+
+    out = tmp_path_factory.mktemp("text") / "bundle"
+    options = d2export.ExportOptions(str(small_checkpoint), keep="3", importance="text")
+    d2export.export(options, out)
+    return out
