@@ -6,6 +6,7 @@ fit, 130 interrupted.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -336,6 +337,9 @@ def version(
 
 def main(args: Sequence[str] | None = None) -> None:
     """Entry point; `args` are those of the command line if None. Always raises SystemExit."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a file name may not be text to this terminal
+            stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that `with` blocks clean up
     app(args, prog_name="d2export")
 

@@ -741,7 +741,7 @@ def test_a_graph_that_cannot_run(d2: Caller, copy: Path) -> None:
     onnx.save(graph, copy / "onnx" / "vision.onnx")
     _renew(copy, "onnx/vision.onnx")
     message = d2.refused("check", copy)
-    assert message.startswith("ONNX Runtime cannot ")
+    assert message.startswith("ONNX Runtime cannot run onnx/vision.onnx of ")
     assert message.endswith("\n  Build the bundle again.")
 
 
