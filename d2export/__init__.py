@@ -13,28 +13,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
-__all__ = ["D2ExportError", "ExportOptions", "build", "check", "export", "run"]
+__all__ = ["D2ExportError", "ExportOptions", "build", "check", "run"]
 
 if TYPE_CHECKING:
     from d2export.errors import D2ExportError
     from d2export.options import ExportOptions
-    from d2export.pipeline import build, export
+    from d2export.pipeline import build
     from d2export.session import check, run
 
 _HOMES = {
     "D2ExportError": "d2export.errors",
     "ExportOptions": "d2export.options",
     "build": "d2export.pipeline",
-    "export": "d2export.pipeline",
     "check": "d2export.session",
     "run": "d2export.session",
 }
-
-
-# The folder `export/` and a function share their name. Python binds a folder here when it is first
-# imported: that is done now and undone, so that the function is what everybody finds.
-import_module("d2export.export")
-del globals()["export"]
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ class _Commands(TyperGroup):
             print(f"error: {error}", file=sys.stderr)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            print("interrupted: nothing was left behind", file=sys.stderr)
+            print("interrupted", file=sys.stderr)
             raise typer.Exit(130) from None
 
 
@@ -50,7 +50,7 @@ app = typer.Typer(
     help="Export multimodal LLMs with visual-token pruning inside the graph.",
 )
 
-# Shared options. `Optional` and not `| None`: typer reads these at run time on Python 3.10.
+# Options that several commands share.
 BundleArg = Annotated[Path, typer.Argument(help="Folder that `build` or `export` wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]

@@ -54,7 +54,7 @@ TOKENIZER_FILES = (
     "chat_template.jinja",
     "chat_template.json",
 )
-BENCH_TILES, BENCH_WARMUP, BENCH_ITERATIONS = 1, 2, 10
+BENCH_TILES, BENCH_SECONDS = 1, 10.0
 EXPORT_STAGES, BUILD_STAGES = 3, 5
 
 
@@ -113,14 +113,20 @@ def build(
                 f"then `d2export check {out} --per-layer`.",
             )
         with progress.stage("measuring latency"):
+            fastest = min(case.seconds / case.tiles for case in accuracy.cases)
             latency = bench_vision(
-                runner, BENCH_TILES, warmup=BENCH_WARMUP, iterations=BENCH_ITERATIONS
+                runner, BENCH_TILES, warmup=1, iterations=_iterations(BENCH_SECONDS, fastest)
             )
         seconds = {name: answer.seconds for name, answer in answers.items()}
         report = BuildReport(accuracy, (latency,), seconds)
         report.write(folder / "report.json")
         progress.write_log(folder / "build.log")
     return report
+
+
+def _iterations(budget: float, one_call: float) -> int:
+    """As many calls as the budget of seconds allows, but at least 3 and at most 20."""
+    return int(min(max(budget / one_call, 3), 20))
 
 
 def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> dict[str, Answer]:

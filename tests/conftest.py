@@ -38,9 +38,10 @@ def small_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the small checkpoint, keep 3, importance `cls`, weights linked."""
     import d2export
+    from d2export.pipeline import export
 
     out = tmp_path_factory.mktemp("small") / "bundle"
-    d2export.export(d2export.ExportOptions(str(small_checkpoint), keep="3"), out)
+    export(d2export.ExportOptions(str(small_checkpoint), keep="3"), out)
     return out
 
 
@@ -48,8 +49,9 @@ def small_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactor
 def text_bundle(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Of the small checkpoint, keep 3, importance `text`."""
     import d2export
+    from d2export.pipeline import export
 
     out = tmp_path_factory.mktemp("text") / "bundle"
     options = d2export.ExportOptions(str(small_checkpoint), keep="3", importance="text")
-    d2export.export(options, out)
+    export(options, out)
     return out

@@ -15,6 +15,7 @@ import d2export
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.errors import BundleError, UsageError
 from d2export.models.safetensors_file import read_header
+from d2export.pipeline import export
 from tests.command import ENVIRONMENT, names
 from tests.small_checkpoints import write_small_checkpoint
 
@@ -66,7 +67,7 @@ def test_every_public_name_is_there_and_stays() -> None:
 
 def test_export_check_run(checkpoint: Path, photo: Path, tmp_path: Path) -> None:
     """What README.md shows, with paths as strings."""
-    bundle = d2export.export(options(checkpoint, images=(photo,)), str(tmp_path / "out"))
+    bundle = export(options(checkpoint, images=(photo,)), str(tmp_path / "out"))
     assert isinstance(bundle, Bundle)
     assert bundle.root == tmp_path / "out"
     assert bundle == read_bundle(tmp_path / "out")
@@ -125,7 +126,7 @@ def test_keep(checkpoint: Path, tmp_path: Path, keep: str, kept: int) -> None:
     values = np.random.default_rng(1).integers(0, 255, (300, 400, 3), np.uint8)
     Image.fromarray(values).save(tmp_path / "large.png")
     chosen = options(checkpoint, keep=keep, images=(tmp_path / "large.png",))
-    d2export.export(chosen, tmp_path / "out")
+    export(chosen, tmp_path / "out")
     (case,) = d2export.check(tmp_path / "out").cases
     assert case.tokens == 52
     assert case.kept == kept
@@ -136,7 +137,7 @@ def test_keep(checkpoint: Path, tmp_path: Path, keep: str, kept: int) -> None:
 
 
 def test_weights_are_linked_not_copied(checkpoint: Path, tmp_path: Path) -> None:
-    bundle = d2export.export(options(checkpoint), tmp_path / "out")
+    bundle = export(options(checkpoint), tmp_path / "out")
     linked, original = (bundle.root / WEIGHTS).stat(), (checkpoint / "model.safetensors").stat()
     assert linked.st_ino == original.st_ino
     assert original.st_nlink == 2
@@ -152,7 +153,7 @@ def test_weights_are_linked_not_copied(checkpoint: Path, tmp_path: Path) -> None
 
 
 def test_weights_in_the_bundle_are_copies(checkpoint: Path, tmp_path: Path) -> None:
-    bundle = d2export.export(options(checkpoint, weights_in_bundle=True), tmp_path / "out")
+    bundle = export(options(checkpoint, weights_in_bundle=True), tmp_path / "out")
     (copied,) = (bundle.root / "onnx").glob("*.safetensors")
     assert copied.stat().st_nlink == 1
     assert (checkpoint / "model.safetensors").stat().st_nlink == 1
@@ -165,7 +166,7 @@ def test_weights_in_the_bundle_are_copies(checkpoint: Path, tmp_path: Path) -> N
 
 
 def test_a_checkpoint_may_be_moved_and_deleted(checkpoint: Path, tmp_path: Path) -> None:
-    bundle = d2export.export(options(checkpoint), tmp_path / "out").root
+    bundle = export(options(checkpoint), tmp_path / "out").root
     moved = checkpoint.rename(tmp_path / "moved")
     assert d2export.check(bundle).passed
     (moved / "model.safetensors").unlink()
@@ -174,7 +175,7 @@ def test_a_checkpoint_may_be_moved_and_deleted(checkpoint: Path, tmp_path: Path)
 
 def test_a_checkpoint_changed_in_place_is_noticed(checkpoint: Path, tmp_path: Path) -> None:
     """A hard link shows the change; the digest of the bytes in use does not match any more."""
-    bundle = d2export.export(options(checkpoint), tmp_path / "out").root
+    bundle = export(options(checkpoint), tmp_path / "out").root
     used = read_header(checkpoint / "model.safetensors")["mlp1.3.weight"]
     with (checkpoint / "model.safetensors").open("r+b") as file:
         file.seek(used.offset)
@@ -188,7 +189,7 @@ def test_a_checkpoint_changed_in_place_is_noticed(checkpoint: Path, tmp_path: Pa
 
 def test_bytes_that_the_graph_does_not_use_may_change(checkpoint: Path, tmp_path: Path) -> None:
     """Digests cover what is used: a shard may hold gigabytes of the language model."""
-    bundle = d2export.export(options(checkpoint), tmp_path / "out").root
+    bundle = export(options(checkpoint), tmp_path / "out").root
     unused = read_header(checkpoint / "model.safetensors")
     table = unused["language_model.model.embed_tokens.weight"]
     with (checkpoint / "model.safetensors").open("r+b") as file:

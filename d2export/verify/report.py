@@ -40,4 +40,6 @@ class BuildReport:
 
     def write(self, path: Path) -> None:
         """Write report.json."""
-        path.write_text(json.dumps(self.to_json(), indent=2) + "\n", encoding="utf-8")
+        path.write_text(
+            json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
+        )

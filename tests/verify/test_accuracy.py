@@ -1,5 +1,7 @@
 """When does a check pass, and what does it say?"""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -103,10 +105,26 @@ def test_nothing_in_common_fails():
     assert not report("fp16", result).passed
 
 
-def test_another_number_of_tokens_is_no_answer():
+def test_another_number_of_tokens_fails():
     expected = reference()
-    with pytest.raises(ValueError, match="photo"):
-        case(expected, expected.image_embeds[:5], range(5))
+    for count in (5, 7):
+        fewer = case(expected, expected.image_embeds[:count], range(count))
+        assert (fewer.kept, fewer.common, fewer.indices_equal) == (8, count, False)
+        assert not report("fp32", fewer).passed
+
+
+def test_another_width_fails():
+    expected = reference()
+    narrow = case(expected, expected.image_embeds[:, :5], range(8))
+    assert not report("fp32", narrow).passed
+
+
+def test_the_report_is_json_even_if_nothing_is_in_common():
+    expected, other = reference(range(8)), reference(range(50, 58))
+    result = report("fp32", case(expected, other.image_embeds, other.kept_indices))
+    content = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert content["cases"][0]["embeddings_error"] is None
+    assert content["passed"] is False
 
 
 def test_a_reference_survives_its_file(tmp_path):
