@@ -6,7 +6,7 @@ import platform
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -22,7 +22,8 @@ from d2export.errors import CheckFailed, EnvironmentMismatch, UsageError
 from d2export.models import layouts
 from d2export.models.generated_pictures import generated_pictures
 from d2export.models.images import load_image
-from d2export.models.presets import ModelSpec
+from d2export.models.presets import PRESETS, ModelSpec
+from d2export.models.random_weights import random_bytes
 from d2export.models.safetensors_file import TensorRef
 from d2export.models.source import Source, open_source
 from d2export.models.tiling import tile
@@ -68,7 +69,7 @@ def export(options: ExportOptions, out: Path | str, *, progress: Progress | None
         D2ExportError: of the family that says what is wrong and what to do.
     """
     progress = progress or Progress(EXPORT_STAGES, level="quiet")
-    with _needs_export_packages(), staged(Path(out), force=options.force) as folder:
+    with _needs_export_packages(), _staged(out, options) as folder:
         _export_into(folder, options, progress)
         progress.write_log(folder / "build.log")
     return read_bundle(Path(out), verify=False)
@@ -95,7 +96,7 @@ def build(
     """
     progress = progress or Progress(BUILD_STAGES, level="quiet")
     provider_name(provider, threads)  # asked now, because the export before it takes a while
-    with _needs_export_packages(), staged(Path(out), force=options.force) as folder:
+    with _needs_export_packages(), _staged(out, options) as folder:
         answers = _export_into(folder, options, progress)
         bundle = read_bundle(folder, verify=False)
         runner = VisionRunner(bundle, provider=provider, threads=threads)
@@ -122,6 +123,13 @@ def build(
         report.write(folder / "report.json")
         progress.write_log(folder / "build.log")
     return report
+
+
+def _staged(out: Path | str, options: ExportOptions) -> AbstractContextManager[Path]:
+    """The folder to fill; refused at once if random weights do not fit on the disk."""
+    spec = PRESETS.get(options.model.lower())
+    need = random_bytes(spec) if spec is not None and options.random_weights else 0
+    return staged(Path(out), force=options.force, need_bytes=need)
 
 
 def _iterations(budget: float, one_call: float) -> int:

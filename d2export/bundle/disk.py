@@ -1,36 +1,16 @@
-"""What a disk says no to, in words: no space, no permission, no hard links."""
+"""What a disk says no to, in words: no space, no permission."""
 
 from __future__ import annotations
 
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 from d2export.errors import OutputError
 
 NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-NO_HARD_LINK = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP}
-
-
-def link_or_copy(source: Path, target: Path) -> Literal["linked", "copied"]:
-    """Make `target` a hard link to the file behind `source`, or a copy where that cannot be.
-
-    Raises:
-        OSError: `source` is missing, `target` exists, or the disk is full.
-    """
-    source = source.resolve(strict=True)  # the hub's cache holds links; link to what they mean
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in NO_HARD_LINK:
-            raise
-        shutil.copyfile(source, target)
-        return "copied"
-    return "linked"
 
 
 def check_space(target: Path, need_bytes: int) -> None:

@@ -26,7 +26,7 @@ from d2export.models.checkpoint import Checkpoint, open_checkpoint
 from d2export.models.config import LANGUAGE_MODELS, TEXT_KEYS, WEIGHT_DTYPES
 from d2export.models.layouts import INTERNVL, LLAVA_HF, parameter_shapes, stored_name
 from d2export.models.presets import ModelSpec, TextSpec
-from d2export.models.safetensors_file import TensorToWrite, encode, write
+from d2export.models.safetensors_file import ITEM_BYTES, TensorToWrite, encode, write
 
 CHUNK = 1 << 20  # values drawn at a time: 4 MB
 
@@ -112,6 +112,12 @@ def write_random_checkpoint(
         ),
     )
     return open_checkpoint(folder)
+
+
+def random_bytes(spec: ModelSpec) -> int:
+    """What the weights of `write_random_checkpoint` take on disk, without embeddings."""
+    count = sum(prod(shape) for shape in parameter_shapes(spec).values())
+    return count * ITEM_BYTES[spec.weight_dtype]
 
 
 def config_for(spec: ModelSpec) -> dict[str, Any]:

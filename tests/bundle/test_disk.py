@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d2export.bundle.disk import link_or_copy, refuse_full_disk
+from d2export.bundle.disk import refuse_full_disk
 from d2export.bundle.mark import delete
 from d2export.errors import OutputError
 
@@ -66,17 +66,6 @@ def test_a_mount_point_is_refused_before_the_work() -> None:
     assert "Choose a folder in it: /mnt/bundle" in output
 
 
-@pytest.mark.usefixtures("needs_mount")
-def test_another_file_system_gets_a_copy(tmp_path: Path) -> None:
-    (tmp_path / "shard").write_bytes(bytes(1000))
-    program = (
-        "from pathlib import Path; from d2export.bundle.disk import link_or_copy\n"
-        f"print(link_or_copy(Path('{tmp_path}/shard'), Path('/mnt/shard')))\n"
-        "print(Path('/mnt/shard').stat().st_size)"
-    )
-    assert small_disk("", f'"$1" -c "{program}"').split() == ["copied", "1000"]
-
-
 def test_a_file_too_large_for_its_file_system(tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
@@ -103,28 +92,10 @@ def test_a_full_disk_is_seen_behind_another_exception() -> None:
     refuse_full_disk(RuntimeError("something else"), Path("out"))  # raises nothing
 
 
-def test_a_weight_file_is_a_hard_link_to_what_the_checkpoint_links_to(tmp_path: Path) -> None:
-    blob, snapshot, target = tmp_path / "blob", tmp_path / "snapshot", tmp_path / "target"
-    blob.write_bytes(b"weights")
-    snapshot.symlink_to(blob)  # as in the hub's cache
-    assert link_or_copy(snapshot, target) == "linked"
-    assert not target.is_symlink()
-    assert target.samefile(blob)
-
-
 def test_deleting_a_build_does_not_touch_the_checkpoint(tmp_path: Path) -> None:
     (tmp_path / "shard").write_bytes(b"weights")
     folder = tmp_path / "out"
     folder.mkdir()
-    assert link_or_copy(tmp_path / "shard", folder / "shard") == "linked"
+    os.link(tmp_path / "shard", folder / "shard")
     delete(folder)
     assert (tmp_path / "shard").read_bytes() == b"weights"
-
-
-def test_a_missing_source_or_a_taken_target_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        link_or_copy(tmp_path / "no", tmp_path / "target")
-    (tmp_path / "a").touch()
-    (tmp_path / "b").touch()
-    with pytest.raises(FileExistsError):
-        link_or_copy(tmp_path / "a", tmp_path / "b")
