@@ -1,6 +1,6 @@
-"""Export multimodal LLMs to ONNX and TensorRT with visual-token pruning inside the graph.
+"""Export multimodal LLMs to ONNX with visual-token pruning inside the graph.
 
-Three functions do what the command line does:
+Three functions do what the commands of the same names do:
 
     d2export.build(d2export.ExportOptions("internvl2.5-8b", keep="64"), "out/internvl")
     d2export.check("out/internvl").passed

@@ -56,27 +56,31 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard outpu
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
 Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
-Threads = Annotated[int | None, typer.Option(help="Threads per operator [all cores].")]
+Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
 Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
-Importance = Annotated[str, typer.Option(help="cls, text or uniform.")]
-ImportanceLayer = Annotated[int, typer.Option(help="Vision layer of the CLS attention.")]
+Importance = Annotated[str, typer.Option(help="Where importance is from: cls, text or uniform.")]
+ImportanceLayer = Annotated[int, typer.Option(help="Vision layer whose CLS attention counts.")]
 PriorFile = Annotated[Path | None, typer.Option("--prior", help="Positional prior (JSON).")]
-PivotRatio = Annotated[float, typer.Option(help="Share of tokens picked by importance alone.")]
+PivotRatio = Annotated[float, typer.Option(help="Share of the kept tokens that are pivots.")]
 Alpha = Annotated[float, typer.Option(help="Semantic (1) against spatial (0) similarity.")]
 Theta = Annotated[float, typer.Option(help="Similarity above which two tokens are neighbours.")]
 Eps = Annotated[float, typer.Option(help="Added to the prior before dividing by it.")]
-PivotsBlock = Annotated[bool, typer.Option("--pivots-block", help="Pivots rule out neighbours.")]
+PivotsBlock = Annotated[
+    bool, typer.Option("--pivots-block", help="Pivots rule out neighbours too.")
+]
 Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 24.")]
 Images = Annotated[
-    list[Path] | None, typer.Option("--image", help="Picture to check with; repeat it.")
+    list[Path] | None, typer.Option("--image", help="Picture to check with; may be repeated.")
 ]
 PromptEmbeds = Annotated[
-    Path | None, typer.Option(help=".npy with float32 [P, hidden], for importance text.")
+    Path | None, typer.Option(help="Prompt as .npy, float32 [P, hidden]; for importance text.")
 ]
-RandomWeights = Annotated[bool, typer.Option("--random-weights", help="No checkpoint needed.")]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="Random weights for a preset.")
+]
 Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
 WeightsInBundle = Annotated[
     bool, typer.Option("--weights-in-bundle", help="Copy the weights instead of linking them.")
@@ -124,7 +128,7 @@ def build(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Export, check and time; with BUNDLE, check and time that one."""
+    """Export, check and time a model; or check and time BUNDLE."""
     if bundle is not None:
         _refuse_others(ctx, f"the bundle {bundle}", SESSION)
         from d2export.session import REBUILD_STAGES, rebuild
@@ -183,7 +187,7 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write the ONNX bundle only, with PyTorch's answers inside."""
+    """Write a bundle with PyTorch's answers inside; check nothing yet."""
     from d2export.inspection import summary
     from d2export.pipeline import EXPORT_STAGES
     from d2export.pipeline import export as export_bundle
@@ -238,7 +242,7 @@ def check(
 @app.command()
 def bench(
     bundle: BundleArg,
-    tiles: Annotated[list[int], typer.Option(help="Tiles per image; repeat it.")] = [1],  # noqa: B006
+    tiles: Annotated[list[int], typer.Option(help="Tiles per image; may be repeated.")] = [1],  # noqa: B006
     warmup: Annotated[int, typer.Option(help="Calls before timing.")] = 3,
     iterations: Annotated[int, typer.Option(help="Calls timed.")] = 20,
     provider: Provider = "cpu",
@@ -263,8 +267,8 @@ def bench(
 @app.command()
 def run(
     bundle: BundleArg,
-    image: Annotated[Path, typer.Option(help="Picture.")],
-    prompt: Annotated[str | None, typer.Option(help="Text, for importance text.")] = None,
+    image: Annotated[Path, typer.Option(help="Picture to run.")],
+    prompt: Annotated[str | None, typer.Option(help="Prompt; for importance text.")] = None,
     prompt_embeds: PromptEmbeds = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.")] = Path(),
     provider: Provider = "cpu",
@@ -316,7 +320,7 @@ def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="Also: does this bundle fit?")] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine lacks; exit 3 if BUNDLE does not fit."""
+    """Say what this machine has; exit 3 if BUNDLE does not fit."""
     from d2export.doctor import examine, report_text
 
     findings = examine(bundle)

@@ -108,9 +108,7 @@ def bench(
     limit += limit > 1  # the thumbnail
     for count in tiles:
         if not 1 <= count <= limit:
-            raise UsageError(
-                f"--tiles is {count}, expected 1 to {limit}", "A picture never has other counts."
-            )
+            raise UsageError(f"--tiles is {count}, expected 1 to {limit}", "Leave it out for 1.")
     runner = VisionRunner(opened, provider=provider, threads=threads)
     return [bench_vision(runner, count, warmup=warmup, iterations=iterations) for count in tiles]
 

@@ -41,18 +41,31 @@ class PruneParameters:
         if self.keep < 0 or self.keep_permille < 0 or (self.keep > 0) == (self.keep_permille > 0):
             raise UsageError(
                 f"keep={self.keep} and keep_permille={self.keep_permille}: "
-                "expected exactly one of them above 0"
+                "expected exactly one of them above 0",
+                "Set keep to a count of tokens, or keep_permille to a share of them.",
             )
         if self.keep_permille > 1000:
-            raise UsageError(f"keep_permille is {self.keep_permille}, expected 1 to 1000")
+            raise UsageError(
+                f"keep_permille is {self.keep_permille}, expected 1 to 1000",
+                "Pass 1000 to keep all tokens.",
+            )
         for name in ("pivot_ratio", "alpha"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
-                raise UsageError(f"{name} is {value}, expected a number from 0 to 1")
+                raise UsageError(
+                    f"{name} is {value}, expected a number from 0 to 1",
+                    f"Leave it out for {getattr(PruneParameters, name)}.",
+                )
         if not abs(self.theta) <= _FLOAT32_MAX:
-            raise UsageError(f"theta is {self.theta}, expected a finite float32 number")
+            raise UsageError(
+                f"theta is {self.theta}, expected a finite float32 number",
+                f"Leave it out for {PruneParameters.theta}; above 1, no two tokens are neighbours.",
+            )
         if not 0 <= self.eps <= _FLOAT32_MAX:
-            raise UsageError(f"eps is {self.eps}, expected a finite float32 number of at least 0")
+            raise UsageError(
+                f"eps is {self.eps}, expected a finite float32 number of at least 0",
+                f"Leave it out for {PruneParameters.eps}.",
+            )
 
     def kept(self, tokens: int) -> int:
         """How many of `tokens` stay."""
@@ -91,15 +104,27 @@ def parse_keep(text: str) -> tuple[int, int]:
     if re.fullmatch(r"[+-]?\d+", cleaned):
         count = float(cleaned)  # int() refuses numbers of thousands of digits
         if count < 1:
-            raise UsageError(f"--keep is {text}: {expected}; at least 1 token must stay")
+            raise UsageError(
+                f"--keep is {text}: {expected}; at least 1 token must stay",
+                "Pass 1 or more, or --keep all for every token.",
+            )
         if count > 2**31 - 1:
-            raise UsageError(f"--keep is {text}: {expected}; the largest count is {2**31 - 1}")
+            raise UsageError(
+                f"--keep is {text}: {expected}; the largest count is {2**31 - 1}",
+                "Pass --keep all to keep every token.",
+            )
         return int(count), 0
     if re.fullmatch(r"[+-]?\d+(\.\d+)?%", cleaned):
         permille = float(cleaned[:-1]) * 10
         if not 1 <= permille <= 1000:
-            raise UsageError(f"--keep is {text}: a share lies between 0.1% and 100%")
+            raise UsageError(
+                f"--keep is {text}: a share lies between 0.1% and 100%",
+                "Pass --keep all to keep every token, or a share such as 25%.",
+            )
         if permille != int(permille):
-            raise UsageError(f"--keep is {text}: a share has one decimal at most, such as 12.5%")
+            raise UsageError(
+                f"--keep is {text}: a share has one decimal at most, such as 12.5%",
+                f"Round it, for example to {permille / 10:.1f}%.",
+            )
         return 0, int(permille)
-    raise UsageError(f"--keep is '{text}': {expected}")
+    raise UsageError(f"--keep is '{text}': {expected}", "Leave it out for 64.")

@@ -19,6 +19,10 @@ import numpy.typing as npt
 from d2export.errors import UsageError
 
 FORMAT, VERSION = "d2export-prior", 1
+LAYOUT = (
+    f'Write {{"format": "{FORMAT}", "version": {VERSION}, '
+    '"slots": {"tile": [...], "thumbnail": [...]}}.'
+)
 
 _LARGEST = float(np.finfo(np.float32).max)
 
@@ -53,14 +57,17 @@ def read_prior(path: Path, tokens_per_tile: int) -> Prior:
         raw = path.read_bytes()
         document = json.loads(raw)
     except OSError as error:
-        raise UsageError(f"cannot read prior {path}: {error.strerror}") from None
+        raise UsageError(
+            f"cannot read prior {path}: {error.strerror}", "Check the path, or leave --prior out."
+        ) from None
     except (ValueError, RecursionError):
-        raise UsageError(f"prior {path} is not JSON") from None
+        raise UsageError(f"prior {path} is not JSON", LAYOUT) from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise UsageError(f"{path} is not a prior: 'format' is not '{FORMAT}'")
+        raise UsageError(f"{path} is not a prior: 'format' is not '{FORMAT}'", LAYOUT)
     if document.get("version") != VERSION:
         raise UsageError(
-            f"prior {path} has version {document.get('version')!r}, this d2export reads {VERSION}"
+            f"prior {path} has version {document.get('version')!r}, this d2export reads {VERSION}",
+            f"Use a prior of version {VERSION}, or upgrade d2export.",
         )
     slots = document.get("slots")
     tile, thumbnail = (_slot(path, slots, name, tokens_per_tile) for name in ("tile", "thumbnail"))
@@ -78,7 +85,7 @@ def _slot(path: Path, slots: Any, name: str, tokens_per_tile: int) -> npt.NDArra
     if not isinstance(numbers, list) or not all(
         isinstance(x, int | float) and not isinstance(x, bool) for x in numbers
     ):
-        raise UsageError(f"prior {path}: 'slots.{name}' is not a list of numbers")
+        raise UsageError(f"prior {path}: 'slots.{name}' is not a list of numbers", LAYOUT)
     if len(numbers) != tokens_per_tile:
         raise UsageError(
             f"prior {path}: 'slots.{name}' has {len(numbers)} values, this model has "
@@ -86,5 +93,8 @@ def _slot(path: Path, slots: Any, name: str, tokens_per_tile: int) -> npt.NDArra
             "Use a prior calibrated for this model.",
         )
     if not all(0 <= x <= _LARGEST for x in numbers):
-        raise UsageError(f"prior {path}: 'slots.{name}' must be finite and not negative")
+        raise UsageError(
+            f"prior {path}: 'slots.{name}' must be finite and not negative",
+            "Correct the file: every value is a mean importance.",
+        )
     return np.array(numbers, np.float32)
