@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,7 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from d2export import __version__
-from d2export.errors import CheckFailed, D2ExportError, UsageError
+from d2export.errors import CheckFailed, D2ExportError, OutputError, UsageError
 from d2export.options import ExportOptions
 from d2export.progress import Level, Progress
 from d2export.pruning.parameters import PruneParameters
@@ -33,6 +34,8 @@ class _Commands(TyperGroup):
             return super().invoke(ctx)
         except D2ExportError as error:
             print(f"error: {error}", file=sys.stderr)
+            if isinstance(error, CheckFailed) and not ctx.params.get("as_json"):
+                _print("FAILED")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -89,7 +92,7 @@ Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the
 Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
 
 # What goes with a bundle made elsewhere, and with a comparison layer by layer.
-SESSION = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
+WITH_BUNDLE = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
 
 
 @app.command()
@@ -130,7 +133,8 @@ def build(
 ) -> None:
     """Export, check and time a model; or check and time BUNDLE."""
     if bundle is not None:
-        _refuse_others(ctx, f"the bundle {bundle}", SESSION)
+        hint = "Leave one of the two out; a model to export goes behind --model."
+        _refuse_others(ctx, f"the bundle {bundle}", WITH_BUNDLE, hint)
         from d2export.session import REBUILD_STAGES, rebuild
 
         progress = _progress(REBUILD_STAGES, quiet, verbose)
@@ -145,11 +149,7 @@ def build(
     from d2export.pipeline import BUILD_STAGES
     from d2export.pipeline import build as build_bundle
 
-    options = ExportOptions(
-        model, keep, importance, importance_layer, prior, pivot_ratio, alpha, theta, eps,
-        pivots_block, precision, opset, tuple(image or ()), prompt_embeds, random_weights, seed,
-        weights_in_bundle, revision, force,
-    )  # fmt: skip
+    options = _options(ctx)
     report = build_bundle(
         options,
         output,
@@ -163,6 +163,7 @@ def build(
 
 @app.command()
 def export(
+    ctx: typer.Context,
     model: Model,
     output: Output,
     keep: Keep = "64",
@@ -192,11 +193,7 @@ def export(
     from d2export.pipeline import EXPORT_STAGES
     from d2export.pipeline import export as export_bundle
 
-    options = ExportOptions(
-        model, keep, importance, importance_layer, prior, pivot_ratio, alpha, theta, eps,
-        pivots_block, precision, opset, tuple(image or ()), prompt_embeds, random_weights, seed,
-        weights_in_bundle, revision, force,
-    )  # fmt: skip
+    options = _options(ctx)
     bundle = export_bundle(options, output, progress=_progress(EXPORT_STAGES, quiet, verbose))
     _finish(bundle.manifest.to_json(), summary(bundle), as_json)
 
@@ -223,8 +220,13 @@ def check(
     from d2export.verify.tables import accuracy_table, layer_table
 
     if per_layer:
-        _refuse_others(ctx, "--per-layer", SESSION)
-        layers = session.check_layers(bundle, provider=provider, threads=threads)
+        _refuse_others(ctx, "--per-layer", WITH_BUNDLE)
+        layers = session.check_layers(
+            bundle,
+            provider=provider,
+            threads=threads,
+            progress=_progress(2, quiet, verbose),
+        )
         passed = layers.first_drift is None
         _finish(layers.to_json(), layer_table(layers), as_json, passed=passed)
         return
@@ -248,6 +250,8 @@ def bench(
     provider: Provider = "cpu",
     threads: Threads = None,
     as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
 ) -> None:
     """Time the vision graph, and selection on a line of its own."""
     from d2export import session
@@ -260,6 +264,7 @@ def bench(
         iterations=iterations,
         provider=provider,
         threads=threads,
+        progress=_progress(len(tiles), quiet, verbose),
     )
     _finish([stage.to_json() for stage in stages], latency_table(stages), as_json)
 
@@ -348,20 +353,27 @@ def main(args: Sequence[str] | None = None) -> None:
     app(args, prog_name="d2export")
 
 
+def _options(ctx: typer.Context) -> ExportOptions:
+    """The options of `build` and `export`, which have the names of `ExportOptions`' fields."""
+    names = {field.name for field in fields(ExportOptions)}
+    given = {name: value for name, value in ctx.params.items() if name in names}
+    return ExportOptions(**given, images=tuple(ctx.params["image"] or ()))
+
+
 def _progress(stages: int | None, quiet: bool, verbose: bool) -> Progress:
     level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
     return Progress(stages, level=level)
 
 
-def _refuse_others(ctx: typer.Context, what: str, allowed: Sequence[str]) -> None:
+def _refuse_others(
+    ctx: typer.Context, what: str, allowed: Sequence[str], hint: str = "Leave one of the two out."
+) -> None:
     """Raise a UsageError if an option was typed that has no effect together with `what`."""
     for parameter in ctx.command.params:
         name = parameter.name or ""
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE" and name not in allowed:
-            raise UsageError(
-                f"{parameter.opts[-1]} has no effect with {what}", "Leave one of the two out."
-            )
+            raise UsageError(f"{parameter.opts[-1]} has no effect with {what}", hint)
 
 
 def _finish(value: Any, text: str, as_json: bool, *, passed: bool | None = None) -> None:
@@ -378,6 +390,11 @@ def _print(text: str) -> None:
         print(text, flush=True)
     except BrokenPipeError:  # `d2export models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(
+            f"cannot write to standard output: {error.strerror}", "Send it somewhere else."
+        ) from None
 
 
 if __name__ == "__main__":

@@ -31,6 +31,7 @@ class Findings:
 
     machine: dict[str, str]
     packages: tuple[Finding, ...]
+    bundle: str | None
     misfits: tuple[str, ...]
 
     @property
@@ -51,7 +52,6 @@ PACKAGES = (
     ("onnxscript", "onnxscript", "export", "pip install 'd2export[export]'"),
     ("huggingface_hub", "huggingface_hub", "models from the hub", "pip install 'd2export[hub]'"),
     ("tokenizers", "tokenizers", "run --prompt", "pip install 'd2export[text]'"),
-    ("tensorrt", "tensorrt", "TensorRT engines", "install NVIDIA's TensorRT for this CUDA"),
 )
 GPU_PACKAGES = {"onnxruntime": "onnxruntime-gpu"}
 
@@ -66,7 +66,7 @@ def examine(bundle: Path | None = None) -> Findings:
         Finding(module, _version(name), use, remedy) for name, module, use, remedy in PACKAGES
     )
     misfits = () if bundle is None else tuple(_misfits(bundle, packages))
-    return Findings(_machine(), packages, misfits)
+    return Findings(_machine(), packages, str(bundle) if bundle else None, misfits)
 
 
 def report_text(findings: Findings) -> str:
@@ -77,7 +77,11 @@ def report_text(findings: Findings) -> str:
     for finding in findings.packages:
         state = finding.found or f"missing, needed for {finding.needed_for}: {finding.remedy}"
         lines.append(f"{finding.name:<{width}}  {state}")
-    lines += [f"\nthis bundle does not fit: {misfit}" for misfit in findings.misfits]
+    if findings.bundle is not None:
+        lines.append("")
+        lines += [f"{findings.bundle} does not fit: {misfit}" for misfit in findings.misfits]
+        if findings.fits:
+            lines.append(f"{findings.bundle} fits")
     return "\n".join(lines)
 
 

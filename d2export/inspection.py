@@ -91,8 +91,8 @@ def preset_table() -> str:
                 spec.hub_id or "random weights only",
             ]
         )
-    header = ["model", "family", "tile", "tokens", "tiles", "most tokens", "LLM", "weights"]
-    return table(header, rows)
+    sizes = ["tile px", "tokens/tile", "max tiles", "max tokens"]
+    return table(["model", "family", *sizes, "LLM", "weights"], rows)
 
 
 def _graph_facts(name: str, graph: Graph) -> list[tuple[str, str]]:
@@ -106,4 +106,4 @@ def _weights(bundle: Bundle) -> str:
     weights = bundle.manifest.weights
     if weights.mode == "copied":
         return "in the bundle"
-    return f"hard links into {weights.source}"
+    return f"linked to {weights.source} when it was built"

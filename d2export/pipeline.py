@@ -37,7 +37,7 @@ from d2export.verify.accuracy import TOLERANCES
 from d2export.verify.check import check_bundle
 from d2export.verify.latency import bench_vision
 from d2export.verify.report import BuildReport
-from d2export.verify.tables import accuracy_table
+from d2export.verify.tables import accuracy_table, plural
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -49,6 +49,8 @@ TABLE = "prompt_embedding"  # placed with the weights, but not part of the visio
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
     "tokenizer_config.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -142,6 +144,9 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
     from d2export.export.vision_graph import write_graphs
     from d2export.verify.pytorch import module_of
 
+    for option, path in (("--prior", options.prior), ("--prompt-embeds", options.prompt_embeds)):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{option}: there is no file {path}", "Check the path.")
     images = _pictures(options.images)
     needs_table = options.importance == "text"
     scratch = folder / ".checkpoint"
@@ -182,8 +187,12 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
         elif weights.mode == "copied" and not options.weights_in_bundle:
             progress.warning("no hard link can be made to the checkpoint: its weights were copied")
         _copy_tokenizer(source.checkpoint.folder, folder / "processor")
+        if needs_table and not (folder / "processor" / "tokenizer.json").is_file():
+            progress.warning(
+                "the checkpoint has no tokenizer.json: `run` needs --prompt-embeds, not --prompt"
+            )
 
-    with progress.stage(f"asking PyTorch about {len(images)} pictures"):
+    with progress.stage(f"asking PyTorch about {plural(len(images), 'picture')}"):
         module = module_of(
             spec, options.parameters(), options.importance, cls_layer, prior, weights.refs
         )
@@ -230,7 +239,7 @@ def _write_references(
             folder / "pictures" / f"{name}.png"
         )
         progress.note(
-            f"  {name}: {len(tiles.pixels)} tiles, {len(tiles.grid)} tokens, "
+            f"  {name}: {plural(len(tiles.pixels), 'tile')}, {len(tiles.grid)} tokens, "
             f"{len(found.reference.kept_indices)} kept, {found.seconds:.1f} s"
         )
         answers[name] = found

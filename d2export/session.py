@@ -20,6 +20,7 @@ from d2export.verify.accuracy import TOLERANCES, AccuracyReport
 from d2export.verify.check import check_bundle
 from d2export.verify.latency import StageLatency, bench_vision
 from d2export.verify.report import BuildReport
+from d2export.verify.tables import plural
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,23 +70,24 @@ def check(
 
 
 def check_layers(
-    bundle: Path | str, *, provider: str = "cpu", threads: int | None = None
+    bundle: Path | str,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
 ) -> LayerReport:
     """Compare a bundle with PyTorch layer by layer, on its smallest reference. Needs torch."""
+    progress = progress or Progress(level="quiet")
     opened = read_bundle(Path(bundle))
-    module, _ = _pytorch(opened)
+    with progress.stage("loading the model into PyTorch"):
+        module, _ = _pytorch(opened)
     from d2export.verify.layers import compare_layers
 
-    questions = _questions(VisionRunner(opened), ())
-    _, inputs = min(questions.values(), key=lambda question: len(question[0]))
-    return compare_layers(
-        opened,
-        module,
-        inputs,
-        limit=TOLERANCES[opened.manifest.precision].embeddings,
-        provider=provider,
-        threads=threads,
-    )
+    runner = VisionRunner(opened, provider=provider, threads=threads)
+    _, inputs = min(_questions(runner, ()).values(), key=lambda question: len(question[0]))
+    limit = TOLERANCES[opened.manifest.precision].embeddings
+    with progress.stage("comparing layer by layer"):
+        return compare_layers(runner, module, inputs, limit=limit)
 
 
 def bench(
@@ -96,8 +98,10 @@ def bench(
     iterations: int = 20,
     provider: str = "cpu",
     threads: int | None = None,
+    progress: Progress | None = None,
 ) -> list[StageLatency]:
     """Latency of a bundle's graph and of its selection, for each number of tiles."""
+    progress = progress or Progress(level="quiet")
     if iterations < 1 or warmup < 0:
         raise UsageError(
             f"--iterations is {iterations} and --warmup is {warmup}, expected at least 1 and 0",
@@ -110,7 +114,11 @@ def bench(
         if not 1 <= count <= limit:
             raise UsageError(f"--tiles is {count}, expected 1 to {limit}", "Leave it out for 1.")
     runner = VisionRunner(opened, provider=provider, threads=threads)
-    return [bench_vision(runner, count, warmup=warmup, iterations=iterations) for count in tiles]
+    stages = []
+    for count in tiles:
+        with progress.stage(f"timing {plural(count, 'tile')}, {iterations} calls"):
+            stages.append(bench_vision(runner, count, warmup=warmup, iterations=iterations))
+    return stages
 
 
 def run(

@@ -17,7 +17,7 @@ DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").
 
 def commands() -> list[str]:
     """Lines of code blocks that start with d2export, without their comments."""
-    code = re.compile(r"```\n(.*?)```", re.DOTALL)
+    code = re.compile(r"^```\n(.*?)^```", re.DOTALL | re.MULTILINE)
     blocks = [block for path in DOCUMENTS for block in code.findall(path.read_text())]
     lines = [line.split("#")[0].strip() for block in blocks for line in block.splitlines()]
     return [line for line in lines if line.startswith("d2export ")]

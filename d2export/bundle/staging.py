@@ -62,6 +62,9 @@ def _target(out: Path) -> Path:
         raise OutputError(
             f"output {out} is the current folder or one above it", "Choose a folder of its own."
         )
+    for parent in target.parents:
+        if is_bundle(parent):
+            raise OutputError(f"output {out} lies in the bundle {parent}", "Choose another path.")
     if os.path.ismount(target) and target.is_dir():
         raise OutputError(
             f"output {out} is a mount point, which a finished build cannot be renamed to",

@@ -45,11 +45,17 @@ def open_session(
     try:
         emulate = precision == "bf16" and provider == "cpu"
         source = _source(model, emulate, extra_outputs, options)
-        return ort.InferenceSession(source, options, providers=[name])
+        session = ort.InferenceSession(source, options, providers=[name])
     except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
         if type(error).__module__.startswith("onnxruntime"):
             raise _explained(model, error) from None
         raise
+    if name not in session.get_providers():  # it falls back by itself when a library is missing
+        raise EnvironmentMismatch(
+            f"{name} could not be loaded: its CUDA, cuBLAS or cuDNN libraries do not fit",
+            "Install the versions this onnxruntime-gpu was built for, or use --provider cpu.",
+        )
+    return session
 
 
 def provider_name(provider: str, threads: int | None = None) -> str:

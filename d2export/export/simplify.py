@@ -15,19 +15,31 @@ from onnx_ir.passes import common as passes
 
 
 def simplify(model: ir.Model) -> None:
-    """Constant reshape targets, common subexpressions merged, dead and identity nodes removed."""
+    """Constant reshape targets and types; dead and identity nodes removed."""
     for node in model.graph:
         if node.op_type == "Reshape":
             _write_shape(model.graph, node)
         elif node.op_type == "CastLike":
             _write_type(model.graph, node)
-    for graph_pass in (
-        passes.IdentityEliminationPass(),
-        passes.RemoveUnusedNodesPass(),
+    _apply(model, passes.IdentityEliminationPass(), passes.RemoveUnusedNodesPass())
+
+
+def merge_repeated(model: ir.Model) -> None:
+    """Compute each value once.
+
+    To be done after casting: what importance computes in float32 is then another value than what
+    the layer beside it computes in half precision.
+    """
+    _apply(
+        model,
         passes.CommonSubexpressionEliminationPass(),
         passes.RemoveUnusedNodesPass(),
         passes.RemoveUnusedOpsetsPass(),
-    ):
+    )
+
+
+def _apply(model: ir.Model, *graph_passes: ir.passes.InPlacePass) -> None:
+    for graph_pass in graph_passes:
         graph_pass(model)
 
 

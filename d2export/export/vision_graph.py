@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from d2export.export.onnx_function import prune_function, prune_model
 from d2export.export.precision import TYPES, cast_graph
-from d2export.export.simplify import simplify
+from d2export.export.simplify import merge_repeated, simplify
 from d2export.export.vision import trace_vision
 from d2export.export.weights import PlacedWeights, attach, place
 from d2export.models.presets import ModelSpec
@@ -50,6 +50,7 @@ def write_graphs(
     weights = place(refs, folder, copy=copy_weights)
     attach(model, weights, prior)
     cast_graph(model, narrow)
+    merge_repeated(model)
     for node in model.graph:
         node.metadata_props.clear()  # the exporter's stack traces, with paths of this machine
     function = ir.serde.deserialize_function(prune_function(opset))

@@ -24,6 +24,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from d2export.errors import BundleError
 from d2export.models.safetensors_file import TensorRef, TensorToWrite, load, read_header, write
 from d2export.pruning.prior import Prior
 
@@ -104,7 +105,11 @@ def load_into(module: nn.Module, refs: Mapping[str, TensorRef]) -> None:
 
 
 def stored_weights(graph: Path) -> tuple[dict[str, TensorRef], Prior]:
-    """Where the weights of a vision graph lie, by canonical name, and the prior inside it."""
+    """Where the weights of a vision graph lie, by canonical name, and the prior inside it.
+
+    Raises:
+        BundleError: the graph refers to a file that is not beside it.
+    """
     model = onnx.load(os.fspath(graph), load_external_data=False)
     refs: dict[str, TensorRef] = {}
     slots: dict[str, npt.NDArray[np.float32]] = {}
@@ -113,10 +118,16 @@ def stored_weights(graph: Path) -> tuple[dict[str, TensorRef], Prior]:
             slots[tensor.name.removesuffix("_prior")] = numpy_helper.to_array(tensor)
         elif tensor.external_data:
             entry = {item.key: item.value for item in tensor.external_data}
+            name = entry.get("location", "")
+            if not name or Path(name).name != name:
+                raise BundleError(
+                    f"{graph}: '{tensor.name}' lies at '{name}', expected a file beside the graph",
+                    "Build the bundle again.",
+                )
             refs[tensor.name.removeprefix("model.")] = TensorRef(
-                graph.parent / entry["location"],
-                int(entry["offset"]),
-                int(entry["length"]),
+                graph.parent / name,
+                int(entry.get("offset", 0)),
+                int(entry.get("length", 0)),
                 STORED_TYPES[ir.DataType(tensor.data_type)],
                 tuple(tensor.dims),
             )

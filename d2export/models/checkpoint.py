@@ -54,7 +54,10 @@ def find_checkpoint(
         CheckpointError: the checkpoint cannot be found, is incomplete or not supported.
         EnvironmentMismatch: the hub cannot be reached, or `huggingface_hub` is not installed.
     """
-    folder = Path(model).expanduser()
+    try:
+        folder = Path(model).expanduser()
+    except RuntimeError as error:  # ~somebody, who has no account here
+        raise CheckpointError(f"cannot read '{model}': {error}", "Pass the full path.") from None
     if folder.is_dir():
         return open_checkpoint(folder, layouts.is_needed)
     if model.lower() in PRESETS:

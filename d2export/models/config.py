@@ -56,6 +56,11 @@ LANGUAGE_MODELS = {
 }
 
 
+MAX_COUNT = 10_000_000  # a vocabulary is the largest count there is
+MAX_LAYERS = 1000
+SMALLEST, LARGEST = 1e-30, 1e30
+
+
 @dataclass(frozen=True)
 class Section:
     """One JSON object of a config.json; its errors name the key, the value and what is supported.
@@ -88,22 +93,30 @@ class Section:
     def count(self, key: str, default: int | None = None) -> int:
         """A positive integer."""
         found = self.value(key, default)
-        if type(found) is not int or found < 1:
-            raise self.error(key, found, "a positive integer")
+        if type(found) is not int or not 1 <= found <= MAX_COUNT:
+            raise self.error(key, found, f"a positive integer up to {MAX_COUNT}")
+        return found
+
+    def layer_count(self, key: str, default: int) -> int:
+        """A count of layers."""
+        found = self.count(key, default)
+        if found > MAX_LAYERS:
+            raise self.error(key, found, f"up to {MAX_LAYERS} layers")
         return found
 
     def number(self, key: str, default: float | None = None) -> float:
         """A positive number."""
         found = self.value(key, default)
-        if type(found) not in (int, float) or not found > 0:
-            raise self.error(key, found, "a positive number")
+        if type(found) not in (int, float) or not SMALLEST <= found <= LARGEST:
+            raise self.error(key, found, f"a positive number from {SMALLEST:g} to {LARGEST:g}")
         return float(found)
 
     def side(self, key: str, default: int | None = None) -> int:
         """The side of a square, given as `n` or `[n, n]`."""
         found = self.value(key, default)
         side = found[0] if isinstance(found, list) and found else found
-        if type(side) is not int or side < 1 or (isinstance(found, list) and found != [side] * 2):
+        square = not isinstance(found, list) or found == [side] * 2
+        if type(side) is not int or not 1 <= side <= MAX_COUNT or not square:
             raise self.error(key, found, "a square: n or [n, n]")
         return side
 
@@ -129,7 +142,7 @@ def spec_from_config(config: dict[str, Any], where: str) -> ModelSpec:
     top = Section(config, f"{where}: config.json")
     found = top.value("architectures", [])
     architecture = found[0] if isinstance(found, list) and found else None
-    if architecture not in ARCHITECTURES:
+    if not isinstance(architecture, str) or architecture not in ARCHITECTURES:
         raise top.error("architectures", found, ", ".join(ARCHITECTURES))
     family, read = ARCHITECTURES[architecture]
     vision, text = read(top)
@@ -157,7 +170,8 @@ def _internvl(top: Section) -> tuple[VisionSpec, TextSpec]:
     top.only("force_image_size", size, default=size)  # anything else interpolates the positions
     language = top.section("llm_config")
     architectures = language.value("architectures", ["LlamaForCausalLM"])
-    name = architectures[0] if isinstance(architectures, list) and architectures else None
+    first = architectures[0] if isinstance(architectures, list) and architectures else None
+    name = first if isinstance(first, str) else ""
     if name not in LANGUAGE_MODELS:
         raise language.error("architectures", architectures, ", ".join(LANGUAGE_MODELS))
     spec = _intern_vit(
@@ -187,7 +201,7 @@ def _intern_vit(top: Section, vision: Section, image: ImageSpec, layer_key: str)
     ratio = top.number("downsample_ratio", 0.5)
     if abs(ratio * round(1 / ratio) - 1) > 1e-6:
         raise top.error("downsample_ratio", ratio, "1 divided by an integer, like 0.5")
-    layers = vision.count("num_hidden_layers", 24)
+    layers = vision.layer_count("num_hidden_layers", 24)
     return VisionSpec(
         image=image,
         patch=vision.side("patch_size", 14),
@@ -246,7 +260,7 @@ CLIP_L_336_CONFIG: dict[str, Any] = {
 
 def _clip(top: Section, vision: Section, layer_key: str) -> VisionSpec:
     vision.only("num_channels", 3, default=3)
-    layers = vision.count("num_hidden_layers", 12)
+    layers = vision.layer_count("num_hidden_layers", 12)
     image = ImageSpec(vision.side("image_size", 224), CLIP_MEAN, CLIP_STD, pad_to_square=True)
     return VisionSpec(
         image=image,

@@ -72,6 +72,13 @@ def read_prior(path: Path, tokens_per_tile: int) -> Prior:
     slots = document.get("slots")
     tile, thumbnail = (_slot(path, slots, name, tokens_per_tile) for name in ("tile", "thumbnail"))
     provenance = document.get("provenance")
+    try:
+        json.dumps(provenance, allow_nan=False)  # it goes into the manifest
+    except ValueError:
+        raise UsageError(
+            f"prior {path}: 'provenance' holds NaN or infinity, which is not JSON",
+            "Remove these values.",
+        ) from None
     return Prior(
         tile,
         thumbnail,

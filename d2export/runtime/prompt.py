@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.bundle.folder import Bundle
-from d2export.errors import EnvironmentMismatch, UsageError
+from d2export.errors import BundleError, EnvironmentMismatch, UsageError
 from d2export.models.safetensors_file import TensorRef, load
 
 STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
@@ -35,7 +35,14 @@ def embed_prompt(bundle: Bundle, text: str) -> npt.NDArray[np.float32]:
         raise EnvironmentMismatch(
             "the tokenizers package is not installed", "Run: pip install 'd2export[text]'"
         ) from None
-    ids = Tokenizer.from_file(str(tokenizer_file)).encode(text, add_special_tokens=False).ids
+    try:
+        tokenizer = Tokenizer.from_file(str(tokenizer_file))
+    except Exception as error:  # the bindings raise nothing more specific
+        raise BundleError(
+            f"{tokenizer_file} is no tokenizer: {error}",
+            "Pass --prompt-embeds, or repair the checkpoint's tokenizer.json and build again.",
+        ) from None
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
     if not ids:
         raise UsageError("the prompt is empty", "Pass at least one word.")
     rows, width = table.shape
@@ -63,7 +70,8 @@ def read_embeds(path: Path) -> npt.NDArray[np.float32]:
     """
     hint = "Write it with numpy.save(FILE, embeddings): float32 [P, hidden], a row per token."
     try:
-        values = np.load(path, allow_pickle=False)
+        # Mapped, because a header may claim more than there is memory.
+        values = np.load(path, allow_pickle=False, mmap_mode="r")
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror or error}", hint) from None
     except (ValueError, EOFError) as error:
@@ -71,6 +79,8 @@ def read_embeds(path: Path) -> npt.NDArray[np.float32]:
     if not isinstance(values, np.ndarray) or values.dtype.kind != "f":
         found = f"numbers of type {values.dtype}" if isinstance(values, np.ndarray) else "an .npz"
         raise UsageError(f"{path} holds {found}, expected one array of floats", hint)
-    if not np.isfinite(values).all():
-        raise UsageError(f"{path} holds NaN or infinity, expected finite numbers", hint)
-    return values.astype(np.float32)
+    with np.errstate(over="ignore"):
+        embeds = np.array(values, np.float32)
+    if not np.isfinite(embeds).all():
+        raise UsageError(f"{path} holds NaN or infinity, expected finite float32 numbers", hint)
+    return embeds

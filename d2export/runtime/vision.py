@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.bundle.folder import Bundle
+from d2export.bundle.records import Graph
 from d2export.engine.onnxruntime import open_session
 from d2export.errors import BundleError, UsageError
 from d2export.models.images import load_image
@@ -72,15 +73,19 @@ class VisionRunner:
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         """The vision graph."""
-        return open_session(
-            self.bundle.path(self.bundle.manifest.graphs.vision.path), **self._options
-        )
+        return self.open(self.bundle.manifest.graphs.vision)
 
     @cached_property
     def prune_session(self) -> onnxruntime.InferenceSession:
         """The pruning op alone."""
+        return self.open(self.bundle.manifest.graphs.prune)
+
+    def open(
+        self, graph: Graph, extra_outputs: tuple[str, ...] = ()
+    ) -> onnxruntime.InferenceSession:
+        """A new session over one of the bundle's graphs, on this runner's provider and threads."""
         return open_session(
-            self.bundle.path(self.bundle.manifest.graphs.prune.path), **self._options
+            self.bundle.path(graph.path), extra_outputs=extra_outputs, **self._options
         )
 
     def run(
@@ -96,9 +101,14 @@ class VisionRunner:
             UsageError: a prompt is missing, superfluous, or has another width.
         """
         tiles = tile(load_image(image), self.bundle.manifest.model.vision)
+        image_embeds, kept_indices, seconds = self.timed(self.inputs(tiles, prompt_embeds))
+        return VisionResult(image_embeds, kept_indices, tiles, seconds)
+
+    def timed(self, inputs: Inputs) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], float]:
+        """What `infer` answers and its seconds, without those of opening the session."""
+        _ = self.session
         start = time.perf_counter()
-        image_embeds, kept_indices = self.infer(self.inputs(tiles, prompt_embeds))
-        return VisionResult(image_embeds, kept_indices, tiles, time.perf_counter() - start)
+        return *self.infer(inputs), time.perf_counter() - start
 
     def infer(self, inputs: Inputs) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
         """`image_embeds` and `kept_indices` for named inputs.

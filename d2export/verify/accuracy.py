@@ -41,10 +41,12 @@ COSINE = 0.999
 
 @dataclass(frozen=True)
 class Case:
-    """One input. `near_ties` says why indices differ, where PyTorch was at hand to find out.
+    """One input.
 
-    `kept` is how many either of them kept, `common` how many both did; embeddings are compared on
-    these.
+    `well_formed` says that the graph kept as many tokens as PyTorch, ascending, each one of the
+    picture's, with finite embeddings. `kept` is how many either of them kept, `common` how many
+    both did; embeddings are compared on these. `near_ties` says why indices differ, where PyTorch
+    was at hand to find out.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Case:
     tokens: int
     kept: int
     common: int
+    well_formed: bool
     indices_equal: bool
     embeddings_error: float
     cosine: float
@@ -83,7 +86,9 @@ class AccuracyReport:
             else self.agreement >= self.tolerances.indices
         )
         return enough and all(
-            case.embeddings_match and (case.near_ties is None or case.near_ties.explained)
+            case.well_formed
+            and case.embeddings_match
+            and (case.near_ties is None or case.near_ties.explained)
             for case in self.cases
         )
 
@@ -126,6 +131,7 @@ def compare(
         len(reference.token_grid),
         max(len(kept_indices), len(reference.kept_indices)),
         len(both),
+        _well_formed(answered, kept_indices, expected, len(reference.token_grid)),
         _equal_indices(kept_indices, reference.kept_indices),
         error,
         cosine,
@@ -133,6 +139,18 @@ def compare(
         seconds,
         near_ties,
     )
+
+
+def _well_formed(
+    answered: npt.NDArray[np.float32],
+    kept_indices: npt.NDArray[np.int32],
+    expected: npt.NDArray[np.float32],
+    tokens: int,
+) -> bool:
+    inside = bool(((kept_indices >= 0) & (kept_indices < tokens)).all())
+    ascending = bool((np.diff(kept_indices) > 0).all())
+    finite = bool(np.isfinite(answered).all())
+    return inside and ascending and finite and answered.shape == expected.shape
 
 
 def _compare_embeddings(

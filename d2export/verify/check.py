@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from d2export.bundle.folder import Bundle
-from d2export.engine.onnxruntime import open_session
 from d2export.errors import UsageError
 from d2export.progress import Progress
 from d2export.runtime.vision import Inputs, VisionRunner
-from d2export.verify.accuracy import TOLERANCES, AccuracyReport, compare
+from d2export.verify.accuracy import AccuracyReport, Tolerances, compare
 from d2export.verify.reference import Reference, read_reference
 
 if TYPE_CHECKING:
@@ -46,13 +44,12 @@ def check_bundle(
     if not stored:
         raise UsageError(f"{bundle.root} stores no references", "Pass --image FILE.")
     precision = bundle.manifest.precision
-    tolerances = TOLERANCES[precision]
+    asked = bundle.manifest.tolerances
+    tolerances = Tolerances(asked.embeddings_rtol, asked.indices_agreement)
     cases = []
     for name, reference in stored.items():
         inputs = reference.inputs(bundle)
-        start = time.perf_counter()
-        embeds, indices = runner.infer(inputs)
-        seconds = time.perf_counter() - start
+        embeds, indices, seconds = runner.timed(inputs)
         ties = None
         same = len(indices) == len(reference.kept_indices) and bool(
             (indices == reference.kept_indices).all()
@@ -82,11 +79,7 @@ def _explain(
     from d2export.verify.near_ties import examine
 
     manifest = runner.bundle.manifest
-    session = open_session(
-        runner.bundle.path(manifest.graphs.vision.path),
-        precision=manifest.precision,
-        extra_outputs=("features", "importance"),
-    )
+    session = runner.open(manifest.graphs.vision, ("features", "importance"))
     features, importance = session.run(["features", "importance"], inputs)
     graph = Scored(
         torch.from_numpy(features), torch.from_numpy(importance), exact.prior, exact.grid

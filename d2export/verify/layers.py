@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from d2export.bundle.folder import Bundle
-from d2export.engine.onnxruntime import open_session
 from d2export.export.pruned_vision import PrunedVision
-from d2export.runtime.vision import Inputs
+from d2export.runtime.vision import Inputs, VisionRunner
 
 
 @dataclass(frozen=True)
@@ -52,23 +50,11 @@ class LayerReport:
 
 
 def compare_layers(
-    bundle: Bundle,
-    module: PrunedVision,
-    inputs: Inputs,
-    *,
-    limit: float,
-    provider: str = "cpu",
-    threads: int | None = None,
+    runner: VisionRunner, module: PrunedVision, inputs: Inputs, *, limit: float
 ) -> LayerReport:
     """Run both on the same input and compare what every layer hands on."""
-    manifest = bundle.manifest
-    session = open_session(
-        bundle.path(manifest.graphs.vision.path),
-        precision=manifest.precision,
-        provider=provider,
-        threads=threads,
-        extra_outputs=manifest.layers,
-    )
+    manifest = runner.bundle.manifest
+    session = runner.open(manifest.graphs.vision, manifest.layers)
     ours = dict(zip(manifest.layers, session.run(list(manifest.layers), inputs), strict=True))
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
     with torch.inference_mode(), _recorded(module) as theirs:

@@ -12,7 +12,15 @@ import torch
 from torch import Tensor
 
 from d2export.pruning.parameters import PruneParameters
-from d2export.pruning.selection import Scored, debias, diagonal_of, select, similarity, unit
+from d2export.pruning.selection import (
+    Scored,
+    debias,
+    diagonal_of,
+    rank,
+    select,
+    similarity,
+    unit,
+)
 
 
 @dataclass(frozen=True)
@@ -23,7 +31,8 @@ class NearTies:
         tokens: tokens that only one of the two kept.
         replayed: whether PyTorch's selection on the graph's own scores and features gives the
             graph's indices, so that nothing but rounding is to blame.
-        score_gap: largest relative difference of two scores whose order flipped.
+        score_gap: largest relative difference of two scores whose order flipped; infinite where
+            one of them is not finite.
         similarity_gap: largest distance from theta of a similarity that changed sides.
         limit: what both gaps may be.
     """
@@ -65,14 +74,19 @@ def examine(
 
 
 def _score_gap(exact: Scored, graph: Scored, changed: Tensor, parameters: PruneParameters) -> float:
-    before = debias(exact.importance, exact.prior, parameters.eps)[0]
-    after = debias(graph.importance, graph.prior, parameters.eps)[0]
-    order_before = before[changed][:, None] - before[None, :]
-    order_after = after[changed][:, None] - after[None, :]
-    flipped = order_before * order_after < 0
-    scale = torch.maximum(before[changed][:, None].abs(), before[None, :].abs())
-    gaps = (order_before.abs() / scale)[flipped]
-    return float(gaps.max()) if len(gaps) else 0.0
+    scores = debias(exact.importance, exact.prior, parameters.eps)[0]
+    before, after = (_places(scored, parameters) for scored in (exact, graph))
+    flipped = (before[changed][:, None] < before) != (after[changed][:, None] < after)
+    left, right = scores[changed][:, None], scores[None, :]
+    gaps = ((left - right).abs() / torch.maximum(left.abs(), right.abs()))[flipped]
+    gaps = gaps.masked_fill((left == right).expand_as(flipped)[flipped], 0)  # also 0 and 0
+    return float(gaps.nan_to_num(torch.inf).max()) if len(gaps) else 0.0
+
+
+def _places(scored: Scored, parameters: PruneParameters) -> Tensor:
+    """`[N]`: each token's place in the ranking, which has rules for ties and NaN."""
+    order = rank(scored.importance, scored.prior, parameters.eps)[0]
+    return order.argsort()
 
 
 def _similarity_gap(

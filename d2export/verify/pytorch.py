@@ -18,7 +18,7 @@ from d2export.models.presets import ModelSpec, TextSpec
 from d2export.models.safetensors_file import TensorRef
 from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.prior import Prior
-from d2export.pruning.selection import Scored, debias
+from d2export.pruning.selection import Scored
 from d2export.runtime.vision import Inputs
 from d2export.verify.reference import Reference
 
@@ -51,7 +51,6 @@ def answer(module: PrunedVision, pixels: npt.NDArray[np.uint8], inputs: Inputs) 
         token_grid=inputs["token_grid"],
         image_embeds=kept[0].numpy(),
         kept_indices=indices[0].numpy(),
-        scores=debias(scored.importance, scored.prior, module.parameters_of_op.eps)[0].numpy(),
         prompt_embeds=inputs.get("prompt_embeds"),
     )
     return Answer(reference, scored, seconds)

@@ -25,7 +25,6 @@ class Reference:
         token_grid: `[N, 2]` float32.
         image_embeds: `[M, hidden]` float32.
         kept_indices: `[M]` int32.
-        scores: `[N]` float32, importance divided by the prior.
         prompt_embeds: `[P, hidden]` float32, or None.
     """
 
@@ -33,7 +32,6 @@ class Reference:
     token_grid: npt.NDArray[np.float32]
     image_embeds: npt.NDArray[np.float32]
     kept_indices: npt.NDArray[np.int32]
-    scores: npt.NDArray[np.float32]
     prompt_embeds: npt.NDArray[np.float32] | None = None
 
     def inputs(self, bundle: Bundle) -> Inputs:

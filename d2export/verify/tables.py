@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from d2export.verify.layers import LayerReport
 
 
+def plural(count: int, noun: str) -> str:
+    """`1 tile`, `7 tiles`."""
+    return f"{count} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns aligned: the first to the left, the others to the right."""
     cells = [list(header), *map(list, rows)]
@@ -40,15 +45,21 @@ def accuracy_table(report: AccuracyReport) -> str:
         ]
         for case in report.cases
     ]
-    header = ["image", "tiles", "tokens", "kept", "equal", "error", "cosine", "time"]
+    header = ["image", "tiles", "tokens", "kept", "equal", "rel. error", "cosine", "time"]
     tolerances = report.tolerances
     lines = [
         table(header, rows),
-        f"{report.backend} {report.precision} against PyTorch fp32: indices "
-        f"{report.agreement:.2%} (asked: {tolerances.indices:.0%}), "
-        f"embeddings within {tolerances.embeddings:.0e}",
+        f"{report.backend} {report.precision} against PyTorch fp32: "
+        f"{report.agreement:.2%} of the indices equal (asked: {tolerances.indices:.0%}), "
+        f"largest rel. error {max(case.embeddings_error for case in report.cases):.1e} "
+        f"(asked: {tolerances.embeddings:.0e})",
     ]
     for case in report.cases:
+        if not case.well_formed:
+            lines.append(
+                f"{case.name}: the graph's answer is malformed: another number of tokens, indices "
+                "that are not ascending or not the picture's, or embeddings that are not finite"
+            )
         ties = case.near_ties
         if ties is not None:
             verdict = "near-ties" if ties.explained else "NOT explained by near-ties"
@@ -73,7 +84,7 @@ def latency_table(stages: Sequence[StageLatency]) -> str:
         for stage in stages
         for name, latency in (("vision", stage.vision), ("selection", stage.selection))
     ]
-    return table(["ms", "tiles", "tokens", "kept", *columns, "share"], rows)
+    return table(["milliseconds", "tiles", "tokens", "kept", *columns, "share"], rows)
 
 
 def layer_table(report: LayerReport) -> str:

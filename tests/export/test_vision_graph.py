@@ -221,9 +221,9 @@ def test_norms_softmax_importance_and_residual_stream_stay_float32(tmp_path):
             assert types[node.output[0]] == wide, node.name
     products = [node for node in inferred.graph.node if node.op_type in ("MatMul", "Conv")]
     wide_products = [node for node in products if types[node.output[0]] == wide]
-    # Of the matrix products only those of the CLS row are wide: its query, and query times keys.
-    assert len(wide_products) == 2
-    assert len(products) == 1 + 3 * 8 + 2 + 2
+    # Of the matrix products only those of the CLS row are wide: query, keys, query times keys.
+    assert len(wide_products) == 3
+    assert len(products) == 1 + 3 * 8 + 3 + 2
     assert all(types[f"layers.{index}"] == wide for index in range(3))
     op = next(node for node in inferred.graph.node if node.op_type == "D2Prune")
     assert types[op.input[0]] == narrow

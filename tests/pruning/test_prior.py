@@ -155,3 +155,12 @@ def test_a_prior_of_another_model_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         read_prior(path, tokens_per_tile=256)
     assert caught.value.hint == "Use a prior calibrated for this model."
+
+
+def test_a_provenance_that_no_manifest_could_hold(tmp_path: Path) -> None:
+    path = tmp_path / "prior.json"
+    slots = {"tile": [1.0], "thumbnail": [1.0]}
+    document = {"format": "d2export-prior", "version": 1, "slots": slots}
+    path.write_text(json.dumps({**document, "provenance": {"loss": float("nan")}}))
+    with pytest.raises(UsageError, match="'provenance' holds NaN"):
+        read_prior(path, 1)

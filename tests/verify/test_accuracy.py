@@ -22,7 +22,6 @@ def reference(indices=range(8), tokens=100, hidden=16):
         token_grid=np.zeros((tokens, 2), np.float32),
         image_embeds=everything[kept],
         kept_indices=kept,
-        scores=np.ones(tokens, np.float32),
     )
 
 
@@ -111,6 +110,24 @@ def test_another_number_of_tokens_fails():
         fewer = case(expected, expected.image_embeds[:count], range(count))
         assert (fewer.kept, fewer.common, fewer.indices_equal) == (8, count, False)
         assert not report("fp32", fewer).passed
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda embeds, indices: (embeds[::-1], indices[::-1]),  # not ascending
+        lambda embeds, indices: (embeds, np.maximum(indices, 1)),  # one of them twice
+        lambda embeds, indices: (np.vstack([embeds, embeds[:1]]), np.append(indices, 150)),
+        lambda embeds, indices: (embeds, np.append(indices[:-1], 999_999)),
+        lambda embeds, indices: (np.where(embeds == embeds[5, 5], np.nan, embeds), indices),
+    ],
+)
+def test_a_malformed_answer_fails_in_half_precision_too(spoil):
+    expected = reference(range(100), tokens=200)
+    embeds, indices = spoil(expected.image_embeds, expected.kept_indices)
+    result = case(expected, embeds, indices, FP16)
+    assert not result.well_formed
+    assert not report("fp16", result).passed
 
 
 def test_another_width_fails():

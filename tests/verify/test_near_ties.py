@@ -39,6 +39,24 @@ def test_two_scores_that_were_far_apart():
     assert not ties.explained
 
 
+@pytest.mark.parametrize(
+    ("exact", "graph"),
+    [
+        ([3.0, 1.0, 2.0], [3.0, 2.0, 2.0]),  # a tie in the graph, broken by index
+        ([3.0, 2.0, 1.0], [3.0, float("nan"), 1.0]),
+        ([5.0, 4.0, 3.0, 2.0, 1.0, 9.0], [0.0] * 6),
+        ([1.0, 2.0, 3.0, 4.0], [float("inf")] * 4),
+    ],
+)
+def test_scores_that_collapsed_are_no_near_ties(exact, graph):
+    assert not explain(scored(exact), scored(graph), TOP2).explained
+
+
+def test_scores_that_are_equal_in_pytorch_are_a_near_tie():
+    ties = explain(scored([3.0, 2.0, 2.0]), scored([3.0, 2.0, 2.001]), TOP2)
+    assert (ties.tokens, ties.score_gap, ties.explained) == (2, 0, True)
+
+
 def test_a_similarity_that_was_almost_theta():
     """Token 1 is a neighbour of token 0 in the graph, and just was none in PyTorch."""
     parameters = PruneParameters(keep=2, pivot_ratio=0, alpha=1, theta=0.8)
