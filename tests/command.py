@@ -60,7 +60,8 @@ def message_of(answer: Answer, code: int = 2) -> str:
     """The message of a command that failed: a problem, and where it is not plain a next step."""
     assert answer.code == code, answer
     assert "Traceback" not in answer.err
-    assert not answer.out, "results belong to a command that worked"
+    verdict = "FAILED\n" if code == 1 else ""  # of a check; results belong to what worked
+    assert answer.out == verdict
     found = re.search(r"^error: ((.|\n)+)\Z", answer.err, re.MULTILINE)
     assert found, answer.err
     return found[1].rstrip()
