@@ -144,9 +144,11 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
     from d2export.export.vision_graph import write_graphs
     from d2export.verify.pytorch import module_of
 
-    for option, path in (("--prior", options.prior), ("--prompt-embeds", options.prompt_embeds)):
-        if path is not None and not path.is_file():
-            raise UsageError(f"{option}: there is no file {path}", "Check the path.")
+    # What can be seen to be wrong before a model is downloaded is said before.
+    if options.prior is not None and not options.prior.is_file():
+        raise UsageError(f"cannot read prior {options.prior}: no such file", "Check the path.")
+    if options.prompt_embeds is not None:
+        read_embeds(options.prompt_embeds)
     images = _pictures(options.images)
     needs_table = options.importance == "text"
     scratch = folder / ".checkpoint"

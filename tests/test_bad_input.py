@@ -351,7 +351,7 @@ def test_a_prior_of_another_geometry_or_kind(
     assert str(path) in message
     assert problem in message
     path.unlink()
-    assert refused("--prior", path).startswith(f"--prior: there is no file {path}\n")
+    assert refused("--prior", path).startswith(f"cannot read prior {path}: no such file\n")
 
 
 # Prompts
@@ -436,7 +436,7 @@ def _cut(path: Path) -> None:
         (_several, "holds an .npz, expected one array of floats"),
         (_cut, "is no .npy file with numbers: "),
         (Path.touch, "is no .npy file with numbers: No data left in file"),
-        (Path.exists, "--prompt-embeds: there is no file "),
+        (Path.exists, ": No such file or directory"),
     ],
 )
 def test_prompt_embeddings_that_cannot_be_used(
