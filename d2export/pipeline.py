@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import platform
 import re
 import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2export import __version__
-from d2export.bundle import records
-from d2export.bundle.folder import Bundle, file_entries, read_bundle, write_manifest
-from d2export.bundle.manifest import Manifest
+from d2export.bundle.folder import Bundle, read_bundle, write_manifest
 from d2export.bundle.staging import staged
+from d2export.description import PROMPT_TABLE, manifest_of
 from d2export.engine.onnxruntime import provider_name
 from d2export.errors import CheckFailed, EnvironmentMismatch, UsageError
 from d2export.models import layouts
@@ -24,16 +20,14 @@ from d2export.models.generated_pictures import generated_pictures
 from d2export.models.images import load_image
 from d2export.models.presets import PRESETS, ModelSpec
 from d2export.models.random_weights import random_bytes
-from d2export.models.safetensors_file import TensorRef
-from d2export.models.source import Source, open_source
+from d2export.models.source import open_source
 from d2export.models.tiling import tile
 from d2export.options import ExportOptions
 from d2export.progress import Progress
-from d2export.pruning.prior import Prior, read_prior
+from d2export.pruning.prior import read_prior
 from d2export.runtime.picture import draw_kept
-from d2export.runtime.prompt import STORED, read_embeds
+from d2export.runtime.prompt import read_embeds
 from d2export.runtime.vision import VisionRunner, vision_inputs
-from d2export.verify.accuracy import TOLERANCES
 from d2export.verify.check import check_bundle
 from d2export.verify.latency import bench_vision
 from d2export.verify.report import BuildReport
@@ -42,10 +36,8 @@ from d2export.verify.tables import accuracy_table, plural
 if TYPE_CHECKING:
     from PIL import Image
 
-    from d2export.export.weights import PlacedWeights
     from d2export.verify.pytorch import Answer
 
-TABLE = "prompt_embedding"  # placed with the weights, but not part of the vision graph
 TOKENIZER_FILES = (
     "tokenizer.json",
     "tokenizer.model",
@@ -174,7 +166,7 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
         weights = write_graphs(
             folder / "onnx",
             spec,
-            refs | ({TABLE: table} if table else {}),
+            refs | ({PROMPT_TABLE: table} if table else {}),
             options.parameters(),
             importance=options.importance,
             cls_layer=cls_layer,
@@ -200,7 +192,7 @@ def _export_into(folder: Path, options: ExportOptions, progress: Progress) -> di
         )
         answers = _write_references(folder, spec, images, module, prompt, progress)
 
-    manifest = _manifest(folder, options, source, weights, cls_layer, prior, answers)
+    manifest = manifest_of(folder, options, source, weights, cls_layer, prior, answers)
     write_manifest(folder, manifest)
     return answers
 
@@ -271,111 +263,6 @@ def _copy_tokenizer(source: Path, target: Path) -> None:
         if (source / name).is_file():
             target.mkdir(exist_ok=True)
             shutil.copyfile(source / name, target / name)
-
-
-def _manifest(
-    folder: Path,
-    options: ExportOptions,
-    source: Source,
-    weights: PlacedWeights,
-    cls_layer: int,
-    prior: Prior | None,
-    answers: dict[str, Answer],
-) -> Manifest:
-    from d2export.export.vision import layer_names
-    from d2export.export.vision_graph import PRUNE, VISION
-
-    spec, parameters = source.checkpoint.spec, options.parameters()
-    ranges = {path.relative_to(folder).as_posix(): used for path, used in weights.ranges().items()}
-    table = weights.refs.get(TABLE)
-    tolerances = TOLERANCES[options.precision]
-    return Manifest(
-        schema=1,
-        tool=records.Tool("d2export", __version__),
-        scope="vision",
-        model=records.Model(
-            name=spec.name,
-            family=spec.family,  # type: ignore[arg-type]
-            source=source.kind,  # type: ignore[arg-type]
-            id=source.id,
-            revision=source.checkpoint.revision,
-            random_seed=source.seed,
-            trained=source.kind != "random",
-            vision=spec.vision,
-            text_hidden=spec.text.hidden,
-        ),
-        selector=records.Selector(
-            name="d2",
-            importance=options.importance,  # type: ignore[arg-type]
-            keep=parameters.keep or None,
-            keep_permille=parameters.keep_permille or None,
-            pivot_ratio=parameters.pivot_ratio,
-            alpha=parameters.alpha,
-            theta=parameters.theta,
-            eps=parameters.eps,
-            pivots_block=parameters.pivots_block,
-            importance_layer=cls_layer if options.importance == "cls" else None,
-            prior=records.Prior(
-                "file" if prior else "none",
-                prior.sha256 if prior else None,
-                prior.provenance if prior else {},
-            ),
-        ),
-        precision=options.precision,  # type: ignore[arg-type]
-        opset=options.opset,
-        graphs=records.Graphs(_graph_record(folder, VISION), _graph_record(folder, PRUNE)),
-        layers=tuple(layer_names(spec)),
-        weights=records.Weights(
-            weights.mode,  # type: ignore[arg-type]
-            source.id if weights.mode == "linked" else None,
-        ),
-        prompt_embedding=_table_record(folder, table) if table else None,
-        references=tuple(
-            records.Reference(
-                name,
-                f"reference/{name}.npz",
-                len(answer.reference.pixels),
-                len(answer.reference.token_grid),
-                f"pictures/{name}.png",
-            )
-            for name, answer in answers.items()
-        ),
-        tolerances=records.Tolerances(tolerances.embeddings, tolerances.indices),
-        versions=_versions(),
-        files=file_entries(folder, ranges if weights.mode == "linked" else {}),
-    )
-
-
-def _graph_record(folder: Path, name: str) -> records.Graph:
-    from d2export.export.vision_graph import describe
-
-    inputs, outputs = describe(folder / "onnx" / name)
-    return records.Graph(
-        f"onnx/{name}",
-        tuple(records.Value(*value) for value in inputs),  # type: ignore[arg-type]
-        tuple(records.Value(*value) for value in outputs),  # type: ignore[arg-type]
-    )
-
-
-def _table_record(folder: Path, table: TensorRef) -> records.PromptEmbedding:
-    dtypes = {stored: dtype for dtype, stored in STORED.items()}
-    return records.PromptEmbedding(
-        table.path.relative_to(folder).as_posix(),
-        table.offset,
-        dtypes[table.dtype],  # type: ignore[arg-type]
-        table.shape,  # type: ignore[arg-type]
-    )
-
-
-def _versions() -> dict[str, str]:
-    packages = ("torch", "onnx", "onnx-ir", "onnxscript", "onnxruntime", "numpy", "polygraphy")
-    found = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 @contextmanager
