@@ -20,6 +20,34 @@ import typer
 from typer.core import TyperGroup
 
 from d2export import __version__
+from d2export.cli_options import (
+    Alpha,
+    BundleArg,
+    Eps,
+    Force,
+    Images,
+    Importance,
+    ImportanceLayer,
+    Json,
+    Keep,
+    Model,
+    Opset,
+    Output,
+    PivotRatio,
+    PivotsBlock,
+    Precision,
+    PriorFile,
+    PromptEmbeds,
+    Provider,
+    Quiet,
+    RandomWeights,
+    Revision,
+    Seed,
+    Theta,
+    Threads,
+    Verbose,
+    WeightsInBundle,
+)
 from d2export.errors import CheckFailed, D2ExportError, OutputError, UsageError
 from d2export.options import ExportOptions
 from d2export.progress import Level, Progress
@@ -52,44 +80,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Export multimodal LLMs with visual-token pruning inside the graph.",
 )
-
-# Options that several commands share.
-BundleArg = Annotated[Path, typer.Argument(help="Folder that `build` or `export` wrote.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
-Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
-Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
-Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
-Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
-Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
-Importance = Annotated[str, typer.Option(help="Where importance is from: cls, text or uniform.")]
-ImportanceLayer = Annotated[int, typer.Option(help="Vision layer whose CLS attention counts.")]
-PriorFile = Annotated[Path | None, typer.Option("--prior", help="Positional prior (JSON).")]
-PivotRatio = Annotated[float, typer.Option(help="Share of the kept tokens that are pivots.")]
-Alpha = Annotated[float, typer.Option(help="Semantic (1) against spatial (0) similarity.")]
-Theta = Annotated[float, typer.Option(help="Similarity above which two tokens are neighbours.")]
-Eps = Annotated[float, typer.Option(help="Added to the prior before dividing by it.")]
-PivotsBlock = Annotated[
-    bool, typer.Option("--pivots-block", help="Pivots rule out neighbours too.")
-]
-Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
-Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 24.")]
-Images = Annotated[
-    list[Path] | None, typer.Option("--image", help="Picture to check with; may be repeated.")
-]
-PromptEmbeds = Annotated[
-    Path | None, typer.Option(help="Prompt as .npy, float32 [P, hidden]; for importance text.")
-]
-RandomWeights = Annotated[
-    bool, typer.Option("--random-weights", help="Random weights for a preset.")
-]
-Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
-WeightsInBundle = Annotated[
-    bool, typer.Option("--weights-in-bundle", help="Copy the weights instead of linking them.")
-]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
 
 # What goes with a bundle made elsewhere, and with a comparison layer by layer.
 WITH_BUNDLE = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")

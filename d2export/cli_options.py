@@ -1,0 +1,45 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+BundleArg = Annotated[Path, typer.Argument(help="Folder that `build` or `export` wrote.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]
+Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
+Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
+Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
+Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
+Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
+Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
+Importance = Annotated[str, typer.Option(help="Where importance is from: cls, text or uniform.")]
+ImportanceLayer = Annotated[int, typer.Option(help="Vision layer whose CLS attention counts.")]
+PriorFile = Annotated[Path | None, typer.Option("--prior", help="Positional prior (JSON).")]
+PivotRatio = Annotated[float, typer.Option(help="Share of the kept tokens that are pivots.")]
+Alpha = Annotated[float, typer.Option(help="Semantic (1) against spatial (0) similarity.")]
+Theta = Annotated[float, typer.Option(help="Similarity above which two tokens are neighbours.")]
+Eps = Annotated[float, typer.Option(help="Added to the prior before dividing by it.")]
+PivotsBlock = Annotated[
+    bool, typer.Option("--pivots-block", help="Pivots rule out neighbours too.")
+]
+Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
+Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 24.")]
+Images = Annotated[
+    list[Path] | None, typer.Option("--image", help="Picture to check with; may be repeated.")
+]
+PromptEmbeds = Annotated[
+    Path | None, typer.Option(help="Prompt as .npy, float32 [P, hidden]; for importance text.")
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="Random weights for a preset.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of random weights.")]
+WeightsInBundle = Annotated[
+    bool, typer.Option("--weights-in-bundle", help="Copy the weights instead of linking them.")
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
