@@ -37,6 +37,11 @@ def test_there_are_commands_and_links_to_try():
     assert len(links()) >= 5
 
 
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+def test_a_document_says_something(path):
+    assert path.read_text().startswith("# ") and len(path.read_text().split()) > 50
+
+
 @pytest.mark.parametrize("command", commands())
 def test_a_command_is_one_the_program_understands(command):
     """Parsed as the program would, options and all, without running it."""
