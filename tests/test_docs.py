@@ -39,7 +39,8 @@ def test_there_are_commands_and_links_to_try():
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_says_something(path):
-    assert path.read_text().startswith("# ") and len(path.read_text().split()) > 50
+    assert path.read_text().startswith("# ")
+    assert len(path.read_text().split()) > 50
 
 
 @pytest.mark.parametrize("command", commands())
