@@ -1,0 +1,126 @@
+// The arithmetic that decides which tokens stay, once for the CPU, the GPU and the host driver.
+// Every operation is a single rounded float32 step, in the order of d2export/pruning/reference.py,
+// so that equal inputs decide alike everywhere.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+
+#if defined(__CUDACC__)
+#define D2EXPORT_HOST_DEVICE __host__ __device__ __forceinline__
+#else
+#define D2EXPORT_HOST_DEVICE inline
+#endif
+
+namespace d2export::rules {
+
+// Multiplication and addition that no compiler fuses into one rounding. Host code that includes
+// this file is compiled with -ffp-contract=off.
+D2EXPORT_HOST_DEVICE float multiply(float a, float b) noexcept {
+#if defined(__CUDA_ARCH__)
+    return __fmul_rn(a, b);
+#else
+    return a * b;
+#endif
+}
+
+D2EXPORT_HOST_DEVICE float add(float a, float b) noexcept {
+#if defined(__CUDA_ARCH__)
+    return __fadd_rn(a, b);
+#else
+    return a + b;
+#endif
+}
+
+D2EXPORT_HOST_DEVICE float divide(float a, float b) noexcept {
+#if defined(__CUDA_ARCH__)
+    return __fdiv_rn(a, b);
+#else
+    return a / b;
+#endif
+}
+
+D2EXPORT_HOST_DEVICE float square_root(float a) noexcept {
+#if defined(__CUDA_ARCH__)
+    return __fsqrt_rn(a);
+#else
+    return std::sqrt(a);
+#endif
+}
+
+D2EXPORT_HOST_DEVICE std::uint32_t bits_of(float value) noexcept {
+#if defined(__CUDA_ARCH__)
+    return __float_as_uint(value);
+#else
+    std::uint32_t bits = 0;
+    std::memcpy(&bits, &value, sizeof bits);
+    return bits;
+#endif
+}
+
+D2EXPORT_HOST_DEVICE float float_of(std::uint32_t bits) noexcept {
+#if defined(__CUDA_ARCH__)
+    return __uint_as_float(bits);
+#else
+    float value = 0;
+    std::memcpy(&value, &bits, sizeof value);
+    return value;
+#endif
+}
+
+// IEEE half to float, exact, denormals, infinities and NaN included.
+D2EXPORT_HOST_DEVICE float half_to_float(std::uint16_t half) noexcept {
+    const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000U) << 16;
+    const std::uint32_t magnitude = half & 0x7FFFU;
+    const float scaled = float_of(magnitude << 13) * float_of(0x77800000U);  // times 2^112
+    const std::uint32_t special = magnitude >= 0x7C00U ? 0x7F800000U : 0U;
+    return float_of(sign | bits_of(scaled) | special);
+}
+
+D2EXPORT_HOST_DEVICE float bfloat16_to_float(std::uint16_t value) noexcept {
+    return float_of(static_cast<std::uint32_t>(value) << 16);
+}
+
+// The score of a token: its importance, freed of what its place alone earns.
+D2EXPORT_HOST_DEVICE float debias(float importance, float prior, float eps) noexcept {
+    return divide(importance, add(prior, eps));
+}
+
+// Ascending order of these keys is descending order of the scores, with NaN last.
+D2EXPORT_HOST_DEVICE std::uint32_t rank_key(float score) noexcept {
+    if (score != score) {
+        return 0xFFFFFFFFU;
+    }
+    const std::uint32_t bits = bits_of(add(score, 0.0F));  // -0 and +0 are equal
+    return (bits & 0x80000000U) != 0 ? bits : 0x7FFFFFFFU - bits;
+}
+
+// The same, with equal scores ordered by lower index: all keys differ.
+D2EXPORT_HOST_DEVICE std::uint64_t rank_key(float score, std::uint32_t index) noexcept {
+    return static_cast<std::uint64_t>(rank_key(score)) << 32 | index;
+}
+
+// Diagonal of the bounding box of all token centres, 1 if it is 0.
+D2EXPORT_HOST_DEVICE float diagonal(float width, float height) noexcept {
+    const float length = square_root(add(multiply(width, width), multiply(height, height)));
+    return length > 0 ? length : 1.0F;
+}
+
+// 1 for the same place, 0 across the canvas.
+D2EXPORT_HOST_DEVICE float nearness(float dx, float dy, float diagonal) noexcept {
+    const float distance = square_root(add(multiply(dx, dx), multiply(dy, dy)));
+    return add(1.0F, -divide(distance, diagonal));
+}
+
+D2EXPORT_HOST_DEVICE float similarity(float cosine, float nearness, float alpha) noexcept {
+    return add(multiply(alpha, cosine), multiply(add(1.0F, -alpha), nearness));
+}
+
+// Factor that scales a vector of this squared length to 1. A zero vector stays zero.
+D2EXPORT_HOST_DEVICE float unit_scale(float squared_length) noexcept {
+    const float length = square_root(squared_length);
+    return length > 0 ? divide(1.0F, length) : 0.0F;
+}
+
+}  // namespace d2export::rules

@@ -1,0 +1,102 @@
+#include "dots.h"
+
+#include <cstring>
+
+#include "d2export/rules.h"
+#include "simd.h"
+
+namespace d2export {
+namespace {
+
+// Each returns the squared length of the row it widens.
+D2EXPORT_VECTOR_VARIANTS
+float widen_float(const float* from, std::int32_t channels, float* row) noexcept {
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (std::int32_t c = 0; c < channels; ++c) {
+        row[c] = from[c];
+        squares += row[c] * row[c];
+    }
+    return squares;
+}
+
+D2EXPORT_VECTOR_VARIANTS
+float widen_half(const std::uint16_t* from, std::int32_t channels, float* row) noexcept {
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (std::int32_t c = 0; c < channels; ++c) {
+        row[c] = rules::half_to_float(from[c]);
+        squares += row[c] * row[c];
+    }
+    return squares;
+}
+
+D2EXPORT_VECTOR_VARIANTS
+float widen_bfloat16(const std::uint16_t* from, std::int32_t channels, float* row) noexcept {
+    float squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (std::int32_t c = 0; c < channels; ++c) {
+        row[c] = rules::bfloat16_to_float(from[c]);
+        squares += row[c] * row[c];
+    }
+    return squares;
+}
+
+float widen(const void* features, DataType type, std::size_t first, std::int32_t channels,
+            float* row) noexcept {
+    switch (type) {
+        case DataType::kFloat16:
+            return widen_half(static_cast<const std::uint16_t*>(features) + first, channels, row);
+        case DataType::kBFloat16:
+            return widen_bfloat16(static_cast<const std::uint16_t*>(features) + first, channels,
+                                  row);
+        case DataType::kFloat32:
+            break;
+    }
+    return widen_float(static_cast<const float*>(features) + first, channels, row);
+}
+
+}  // namespace
+
+float load_unit_row(const void* features, DataType type, std::size_t token, std::int32_t channels,
+                    float* row) noexcept {
+    const std::size_t width = static_cast<std::size_t>(channels);
+    const float squares = widen(features, type, token * width, channels, row);
+    const float scale = rules::unit_scale(squares);
+    for (std::size_t c = 0; c < width; ++c) {
+        row[c] *= scale;
+    }
+    std::memset(row + width, 0, (padded(channels) - width) * sizeof(float));
+    return squares;
+}
+
+// Two halves of four rows: eight independent sums keep both multiply-add units of a core busy.
+D2EXPORT_VECTOR_VARIANTS
+void four_dots(const float* row, const float* const others[4], std::size_t length,
+               float products[4]) noexcept {
+    const std::size_t half = length / 2;
+    const float* const a = others[0];
+    const float* const b = others[1];
+    const float* const c = others[2];
+    const float* const d = others[3];
+    float a0 = 0, a1 = 0, b0 = 0, b1 = 0, c0 = 0, c1 = 0, d0 = 0, d1 = 0;
+#pragma omp simd reduction(+ : a0, a1, b0, b1, c0, c1, d0, d1)
+    for (std::size_t i = 0; i < half; ++i) {
+        const float low = row[i];
+        const float high = row[half + i];
+        a0 += low * a[i];
+        a1 += high * a[half + i];
+        b0 += low * b[i];
+        b1 += high * b[half + i];
+        c0 += low * c[i];
+        c1 += high * c[half + i];
+        d0 += low * d[i];
+        d1 += high * d[half + i];
+    }
+    products[0] = a0 + a1;
+    products[1] = b0 + b1;
+    products[2] = c0 + c1;
+    products[3] = d0 + d1;
+}
+
+}  // namespace d2export

@@ -1,0 +1,27 @@
+// Sums of products over channels: the only floating-point loops whose order is free.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "d2export/tensors.h"
+
+namespace d2export {
+
+// Rows that the functions below read are padded with zeros to a multiple of this many floats.
+inline constexpr std::size_t kRowStep = 64;
+
+constexpr std::size_t padded(std::int32_t channels) noexcept {
+    return (static_cast<std::size_t>(channels) + kRowStep - 1) / kRowStep * kRowStep;
+}
+
+// Widens row `token` of `features` to float, pads it, scales it to length 1 as rules::unit_scale
+// says, and returns the squared length it had.
+float load_unit_row(const void* features, DataType type, std::size_t token, std::int32_t channels,
+                    float* row) noexcept;
+
+// products[k] = row . others[k], for four padded rows at once.
+void four_dots(const float* row, const float* const others[4], std::size_t length,
+               float products[4]) noexcept;
+
+}  // namespace d2export

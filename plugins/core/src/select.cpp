@@ -1,0 +1,147 @@
+#include "d2export/select.h"
+
+#include <algorithm>
+#include <cstring>
+#include <limits>
+
+#include "d2export/rules.h"
+#include "kept_panel.h"
+#include "ranking.h"
+#include "scratch.h"
+
+namespace d2export {
+namespace {
+
+struct Work {
+    Scratch scratch;
+    float* scores;        // [N]
+    std::uint64_t* keys;  // [N], rules::rank_key
+    std::uint8_t* stays;  // [N]
+    KeptPanel panel;
+
+    Work(const Shape& shape, std::int32_t panel_rows, void* memory) noexcept
+        : scratch(memory),
+          scores(scratch.take<float>(shape.tokens)),
+          keys(scratch.take<std::uint64_t>(shape.tokens)),
+          stays(scratch.take<std::uint8_t>(shape.tokens)),
+          panel(panel_rows, shape.channels, scratch) {}
+};
+
+// Rows that a candidate may have to be compared with: the members of the independent set, and the
+// pivots where they block.
+std::int32_t panel_rows(const Shape& shape, const Parameters& parameters) noexcept {
+    const std::int32_t kept = parameters.kept(shape.tokens);
+    if (kept == shape.tokens) {
+        return 0;
+    }
+    return parameters.pivots_block ? kept : kept - parameters.pivots(kept);
+}
+
+// r = mean over heads / (prior + eps), as keys.
+void score(const Shape& shape, const float* importance, const float* prior, float eps,
+           const Work& work) noexcept {
+    const auto tokens = static_cast<std::size_t>(shape.tokens);
+    std::memcpy(work.scores, importance, tokens * sizeof(float));
+    for (std::int32_t head = 1; head < shape.heads; ++head) {
+        importance += tokens;
+        for (std::size_t i = 0; i < tokens; ++i) {
+            work.scores[i] += importance[i];
+        }
+    }
+    const auto heads = static_cast<float>(shape.heads);
+    for (std::size_t i = 0; i < tokens; ++i) {
+        const float r = rules::debias(rules::divide(work.scores[i], heads), prior[i], eps);
+        work.keys[i] = rules::rank_key(r, static_cast<std::uint32_t>(i));
+    }
+}
+
+float diagonal_of(const float* grid, std::int32_t tokens) noexcept {
+    float low_x = grid[0], high_x = grid[0], low_y = grid[1], high_y = grid[1];
+    for (std::int32_t i = 1; i < tokens; ++i) {
+        grid += 2;
+        low_x = std::min(low_x, grid[0]);
+        high_x = std::max(high_x, grid[0]);
+        low_y = std::min(low_y, grid[1]);
+        high_y = std::max(high_y, grid[1]);
+    }
+    return rules::diagonal(high_x - low_x, high_y - low_y);
+}
+
+// Marks the tokens of one picture that stay. `features` are the picture's own.
+void select_one(const Shape& shape, const Inputs& inputs, const void* features,
+                const Parameters& parameters, Work& work) noexcept {
+    const std::int32_t wanted = parameters.kept(shape.tokens);
+    const std::int32_t pivots = parameters.pivots(wanted);
+    std::memset(work.stays, 0, static_cast<std::size_t>(shape.tokens));
+    Ranking ranking(work.keys, shape.tokens, pivots);
+    for (std::int32_t rank = 0; rank < pivots; ++rank) {
+        work.stays[ranking.pivot(rank)] = 1;
+    }
+    if (pivots == wanted) {
+        return;
+    }
+
+    const Neighbourhood neighbourhood{features,         inputs.type,
+                                      inputs.grid,      diagonal_of(inputs.grid, shape.tokens),
+                                      parameters.alpha, parameters.theta};
+    work.panel.clear();
+    for (std::int32_t rank = 0; parameters.pivots_block && rank < pivots; ++rank) {
+        work.panel.stage(neighbourhood, ranking.pivot(rank));
+        work.panel.join();
+    }
+    std::int32_t missing = wanted - pivots;
+    for (std::int32_t rank = pivots; missing > 0 && rank < shape.tokens; ++rank) {
+        const std::int32_t token = ranking.residual(rank, missing);
+        work.panel.stage(neighbourhood, token);
+        if (!work.panel.has_neighbour(neighbourhood)) {
+            work.panel.join();
+            work.stays[token] = 1;
+            --missing;
+        }
+    }
+    // The independent set ran out: fill by importance.
+    for (std::int32_t rank = pivots; missing > 0; ++rank) {
+        std::uint8_t& stays = work.stays[ranking.residual(rank, missing)];
+        missing -= stays == 0 ? 1 : 0;
+        stays = 1;
+    }
+}
+
+}  // namespace
+
+std::size_t scratch_bytes(const Shape& shape, const Parameters& parameters) noexcept {
+    const Work work(shape, panel_rows(shape, parameters), nullptr);
+    return work.scratch.taken();
+}
+
+void select(const Shape& shape, const Inputs& inputs, const Parameters& parameters,
+            std::int32_t* indices, void* scratch) noexcept {
+    const std::int32_t kept = parameters.kept(shape.tokens);
+    if (kept == shape.tokens) {
+        for (std::int32_t b = 0; b < shape.batch; ++b) {
+            for (std::int32_t token = 0; token < kept; ++token) {
+                *indices++ = token;
+            }
+        }
+        return;
+    }
+    Work work(shape, panel_rows(shape, parameters), scratch);
+    const auto tokens = static_cast<std::size_t>(shape.tokens);
+    const std::size_t picture =
+        tokens * static_cast<std::size_t>(shape.channels) * bytes_of(inputs.type);
+    const auto* features = static_cast<const unsigned char*>(inputs.features);
+    const float* importance = inputs.importance;
+    for (std::int32_t b = 0; b < shape.batch; ++b) {
+        score(shape, importance, inputs.prior, parameters.eps, work);
+        select_one(shape, inputs, features, parameters, work);
+        for (std::int32_t token = 0; token < shape.tokens; ++token) {
+            if (work.stays[token] != 0) {
+                *indices++ = token;
+            }
+        }
+        features += picture;
+        importance += static_cast<std::size_t>(shape.heads) * tokens;
+    }
+}
+
+}  // namespace d2export

@@ -1,0 +1,35 @@
+// D2Prune on the GPU: the caller's stream, the caller's memory, no host synchronisation, no
+// allocation, one kernel launch; deterministic; capturable in a CUDA graph. sm_80 and later.
+#pragma once
+
+#include <cuda_runtime_api.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "d2export/parameters.h"
+#include "d2export/tensors.h"
+
+namespace d2export::cuda {
+
+inline constexpr std::int32_t kMaxTokens = 16384;
+inline constexpr std::int32_t kMaxChannels = 8192;
+
+// What this build cannot run: the extent, its value, its limit. Empty if it can.
+std::string fault(const Shape& shape);
+
+// Bytes of device memory that prune() works in. The same on every GPU, and never less for a
+// larger shape.
+std::size_t workspace_bytes(const Shape& shape, const Parameters& parameters) noexcept;
+
+// Enqueues the op. All pointers are device memory; features and kept are aligned to 16 bytes,
+// `workspace` to 256, and must live until the stream has passed.
+//
+// kept: [B, M, C] of inputs.type; indices: [B, M] int32, ascending.
+// `parameters` have no fault(), nor has the shape.
+// Returns what the launch returned; errors inside the kernel surface as CUDA errors do.
+cudaError_t prune(const Shape& shape, const Inputs& inputs, const Parameters& parameters,
+                  void* kept, std::int32_t* indices, void* workspace, cudaStream_t stream) noexcept;
+
+}  // namespace d2export::cuda
