@@ -1,0 +1,83 @@
+// Phase 6: the ids of the tokens that stay, ascending, and their rows.
+#pragma once
+
+#include "block.h"
+
+namespace d2export::cuda {
+
+inline constexpr std::int32_t kGatheredAtOnce = 8;  // tokens of one item of work
+
+struct GatherShared {
+    std::int32_t counts[kThreads];
+    std::int32_t before;  // tokens that stay, in the words before the item's
+};
+
+// Copies one row, all threads of the block together.
+D2EXPORT_HOST_DEVICE void copy_row(const unsigned char* from, unsigned char* to, std::size_t bytes,
+                                   std::int32_t thread) {
+    struct alignas(16) Vector {
+        std::uint32_t words[4];
+    };
+    if (bytes % sizeof(Vector) == 0) {
+        for (std::size_t i = thread; i < bytes / sizeof(Vector); i += kThreads) {
+            reinterpret_cast<Vector*>(to)[i] = reinterpret_cast<const Vector*>(from)[i];
+        }
+    } else {  // rows that do not start at multiples of 16 bytes
+        for (std::size_t i = thread; i < bytes / sizeof(std::uint16_t); i += kThreads) {
+            reinterpret_cast<std::uint16_t*>(to)[i] =
+                reinterpret_cast<const std::uint16_t*>(from)[i];
+        }
+    }
+}
+
+template <typename Block>
+D2EXPORT_PHASE void gather_item(Block& block, const Problem& problem, std::int32_t b,
+                                std::int32_t first) {
+    auto& shared = block.template shared<GatherShared>();
+    const std::uint32_t* const stays =
+        problem.workspace.stays + static_cast<std::size_t>(b) * problem.words;
+    const std::int32_t word = first / kWord;
+    block.each([&](std::int32_t thread) {
+        std::int32_t count = 0;
+        for (std::int32_t w = thread; w < word; w += kThreads) {
+            count += ones(stays[w]);
+        }
+        shared.counts[thread] = count;
+    });
+    block.each([&](std::int32_t thread) {
+        if (thread == 0) {
+            shared.before = 0;
+            for (std::int32_t i = 0; i < smaller(word, kThreads); ++i) {
+                shared.before += shared.counts[i];
+            }
+        }
+    });
+    block.each([&](std::int32_t thread) {
+        const std::size_t bytes = problem.row_bytes;
+        const auto* const from = static_cast<const unsigned char*>(problem.inputs.features) +
+                                 static_cast<std::size_t>(b) * problem.shape.tokens * bytes;
+        auto* const to = static_cast<unsigned char*>(problem.kept);
+        for (std::int32_t token = first; token < first + kGatheredAtOnce; ++token) {
+            const std::uint32_t bit = 1U << token % kWord;
+            if ((stays[word] & bit) != 0U) {
+                const std::size_t place = static_cast<std::size_t>(b) * problem.wanted +
+                                          shared.before + ones(stays[word] & (bit - 1U));
+                copy_row(from + token * bytes, to + place * bytes, bytes, thread);
+                if (thread == 0) {
+                    problem.indices[place] = token;
+                }
+            }
+        }
+    });
+}
+
+template <typename Block>
+D2EXPORT_PHASE void gather_rows(Block& block, const Problem& problem) {
+    const std::int32_t items_of_one = divide_up(problem.shape.tokens, kGatheredAtOnce);
+    const std::int32_t items = problem.shape.batch * items_of_one;
+    for (std::int32_t item = block.index(); item < items; item += block.count()) {
+        gather_item(block, problem, item / items_of_one, item % items_of_one * kGatheredAtOnce);
+    }
+}
+
+}  // namespace d2export::cuda

@@ -1,0 +1,149 @@
+// Phase 3, first of a round: the scalar products of the next kTile candidates with the panel and
+// with the candidates before them, split over channels so that a few candidates fill the GPU.
+#pragma once
+
+#include "block.h"
+
+namespace d2export::cuda {
+
+inline constexpr std::int32_t kChunkBytes = 128;  // of each row, in shared memory at a time
+inline constexpr std::int32_t kVector = 16;       // bytes a thread moves at once
+inline constexpr std::int32_t kRowBytes =
+    kChunkBytes + kVector;                  // so that rows start in other banks
+inline constexpr std::int32_t kStages = 3;  // chunks on their way
+inline constexpr std::int32_t kRows = kRowTile + kColumnTile;
+
+struct ProductsShared {
+    alignas(32) unsigned char chunks[kStages][kRows][kRowBytes];
+    std::int32_t tokens[kRows];  // candidates, then columns; -1 where there is none
+};
+
+// One item of work: a tile of products over one split of the channels.
+struct ProductsItem {
+    std::int32_t b;
+    std::int32_t row;           // first candidate
+    std::int32_t panel_column;  // first token of the panel, or -1
+    std::int32_t tile_column;   // first candidate to multiply with, if not the panel
+    std::int32_t split;
+};
+
+// Starts to bring one chunk of the item's rows into shared memory: this thread's part of it.
+template <typename T, typename Block>
+D2EXPORT_PHASE void load_chunk(Block& block, const Problem& problem, const ProductsItem& item,
+                               std::int32_t chunk, std::int32_t thread, ProductsShared& shared) {
+    constexpr std::int32_t kPerVector = kVector / static_cast<std::int32_t>(sizeof(T));
+    constexpr std::int32_t kVectors = kChunkBytes / kVector;
+    const std::int32_t channels = problem.shape.channels;
+    const std::int32_t start =
+        (item.split * kSplitBytes + chunk * kChunkBytes) / static_cast<std::int32_t>(sizeof(T));
+    for (std::int32_t i = thread; i < kRows * kVectors; i += kThreads) {
+        const std::int32_t token = shared.tokens[i / kVectors];
+        const std::int32_t channel = start + i % kVectors * kPerVector;
+        unsigned char* const to =
+            &shared.chunks[chunk % kStages][i / kVectors][i % kVectors * kVector];
+        const T* const row = feature_row<T>(problem, item.b, larger(token, 0));
+        if (channels % kPerVector == 0) {
+            const bool there = token >= 0 && channel < channels;
+            block.copy16(to, there ? row + channel : nullptr);
+        } else {  // rows that do not start at multiples of 16 bytes
+            for (std::int32_t e = 0; e < kPerVector; ++e) {
+                const bool there = token >= 0 && channel + e < channels;
+                reinterpret_cast<T*>(to)[e] = there ? row[channel + e] : T{};
+            }
+        }
+    }
+}
+
+template <typename T, typename Block>
+D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const ProductsItem& item) {
+    auto& shared = block.template shared<ProductsShared>();
+    const Workspace& workspace = problem.workspace;
+    const Progress& progress = workspace.progress[item.b];
+    const std::int32_t* const order =
+        workspace.order + static_cast<std::size_t>(item.b) * problem.shape.tokens;
+    const std::int32_t* const panel =
+        workspace.panel + static_cast<std::size_t>(item.b) * problem.capacity;
+    block.each([&](std::int32_t thread) {
+        if (thread < kRows) {
+            const bool is_row = thread < kRowTile;
+            const bool of_panel = !is_row && item.panel_column >= 0;
+            const std::int32_t place =
+                is_row ? item.row + thread
+                       : (of_panel ? item.panel_column : item.tile_column) + thread - kRowTile;
+            std::int32_t token = -1;
+            if (of_panel) {
+                token = place < progress.panel ? panel[place] : -1;
+            } else if (place < kTile && progress.next + place < problem.shape.tokens) {
+                token = order[progress.next + place];
+            }
+            shared.tokens[thread] = token;
+        }
+    });
+
+    const std::int32_t row_bytes = problem.shape.channels * static_cast<std::int32_t>(sizeof(T));
+    const std::int32_t split_bytes = smaller(kSplitBytes, row_bytes - item.split * kSplitBytes);
+    const std::int32_t chunks = divide_up(split_bytes, kChunkBytes);
+    typename Block::template Products<T> products;
+    const auto load = [&](std::int32_t chunk, std::int32_t thread) {
+        if (chunk < chunks) {
+            load_chunk<T>(block, problem, item, chunk, thread, shared);
+        }
+        block.commit_copies();
+    };
+    block.each([&](std::int32_t thread) {
+        for (std::int32_t chunk = 0; chunk < kStages - 1; ++chunk) {
+            load(chunk, thread);
+        }
+        block.template wait_for_copies<kStages - 2>();
+    });
+    for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
+        block.each([&](std::int32_t thread) {
+            load(chunk + kStages - 1, thread);  // where the chunk before this one was
+            const auto& rows = shared.chunks[chunk % kStages];
+            products.add(rows[0], rows[kRowTile], thread);
+            block.template wait_for_copies<kStages - 2>();
+        });
+    }
+
+    const std::int32_t column =
+        item.panel_column >= 0 ? item.panel_column : problem.pitch - kTile + item.tile_column;
+    const std::size_t plane = static_cast<std::size_t>(item.b) * problem.splits + item.split;
+    float* const to = workspace.products +
+                      (plane * kTile + static_cast<std::size_t>(item.row)) * problem.pitch + column;
+    block.each([&](std::int32_t thread) { products.store(to, problem.pitch, thread); });
+}
+
+template <typename T, typename Block>
+D2EXPORT_PHASE void multiply(Block& block, const Problem& problem) {
+    std::int32_t skipped = 0;  // items of the pictures before
+    for (std::int32_t b = 0; b < problem.shape.batch; ++b) {
+        const Progress& progress = problem.workspace.progress[b];
+        if (progress.missing == 0) {
+            continue;
+        }
+        const std::int32_t candidates = smaller(kTile, problem.shape.tokens - progress.next);
+        const std::int32_t row_tiles = divide_up(candidates, kRowTile);
+        const std::int32_t panel_tiles = divide_up(progress.panel, kColumnTile);
+        const std::int32_t columns = panel_tiles + divide_up(candidates, kColumnTile);
+        const std::int32_t items = row_tiles * columns * problem.splits;
+        const std::int32_t phase = skipped % block.count();
+        const std::int32_t first =
+            block.index() >= phase ? block.index() - phase : block.index() - phase + block.count();
+        for (std::int32_t i = first; i < items; i += block.count()) {
+            ProductsItem item{};
+            item.b = b;
+            item.split = i % problem.splits;
+            item.row = i / problem.splits % row_tiles * kRowTile;
+            const std::int32_t column = i / problem.splits / row_tiles;
+            item.panel_column = column < panel_tiles ? column * kColumnTile : -1;
+            item.tile_column = (column - panel_tiles) * kColumnTile;
+            // A candidate is compared with those before it, and with itself for its length.
+            if (item.panel_column >= 0 || item.tile_column < item.row + kRowTile) {
+                multiply_tile<T>(block, problem, item);
+            }
+        }
+        skipped += items;
+    }
+}
+
+}  // namespace d2export::cuda

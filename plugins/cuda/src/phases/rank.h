@@ -1,0 +1,61 @@
+// Phase 2: a token's rank is how many keys are smaller. N^2 comparisons, but all at once, and
+// without the shared memory that a sort of 16,384 keys would need. The first ranks are the pivots.
+#pragma once
+
+#include "block.h"
+
+namespace d2export::cuda {
+
+inline constexpr std::int32_t kRankedAtOnce = 8;  // tokens of one item of work
+inline constexpr std::int32_t kRankParts = kThreads / kRankedAtOnce;
+
+struct RankShared {
+    std::int32_t smaller_keys[kRankedAtOnce][kRankParts];
+};
+
+template <typename Block>
+D2EXPORT_PHASE void rank(Block& block, const Problem& problem) {
+    if (problem.wanted == problem.shape.tokens) {
+        return;
+    }
+    auto& shared = block.template shared<RankShared>();
+    const std::int32_t tokens = problem.shape.tokens;
+    const std::int32_t items_of_one = divide_up(tokens, kRankedAtOnce);
+    const std::int32_t items = problem.shape.batch * items_of_one;
+    for (std::int32_t item = block.index(); item < items; item += block.count()) {
+        const std::int32_t b = item / items_of_one;
+        const std::int32_t first = item % items_of_one * kRankedAtOnce;
+        const std::uint64_t* const keys =
+            problem.workspace.keys + static_cast<std::size_t>(b) * tokens;
+        block.each([&](std::int32_t thread) {
+            const std::int32_t mine = thread / kRankParts;
+            const std::int32_t part = thread % kRankParts;
+            if (first + mine < tokens) {
+                const std::uint64_t key = keys[first + mine];
+                std::int32_t count = 0;
+                for (std::int32_t i = part; i < tokens; i += kRankParts) {
+                    count += keys[i] < key ? 1 : 0;
+                }
+                shared.smaller_keys[mine][part] = count;
+            }
+        });
+        block.each([&](std::int32_t thread) {
+            const std::int32_t token = first + thread;
+            if (thread >= kRankedAtOnce || token >= tokens) {
+                return;
+            }
+            std::int32_t rank = 0;
+            for (std::int32_t part = 0; part < kRankParts; ++part) {
+                rank += shared.smaller_keys[thread][part];
+            }
+            problem.workspace.order[static_cast<std::size_t>(b) * tokens + rank] = token;
+            if (rank < problem.pivots) {
+                block.set_bits(problem.workspace.stays +
+                                   static_cast<std::size_t>(b) * problem.words + token / kWord,
+                               1U << token % kWord);
+            }
+        });
+    }
+}
+
+}  // namespace d2export::cuda

@@ -1,0 +1,98 @@
+// Phase 1: scores as keys, the canvas's diagonal, and everything the walk starts from.
+#pragma once
+
+#include "block.h"
+
+namespace d2export::cuda {
+
+struct ScoreShared {
+    float low_x[kThreads], high_x[kThreads], low_y[kThreads], high_y[kThreads];
+};
+
+// Diagonal of the bounding box of all token centres.
+template <typename Block>
+D2EXPORT_PHASE void measure_canvas(Block& block, const Problem& problem) {
+    auto& shared = block.template shared<ScoreShared>();
+    const float* const grid = problem.inputs.grid;
+    block.each([&](std::int32_t thread) {
+        const std::int32_t first = smaller(thread, problem.shape.tokens - 1);
+        float low_x = grid[2 * first], high_x = low_x;
+        float low_y = grid[2 * first + 1], high_y = low_y;
+        for (std::int32_t i = thread; i < problem.shape.tokens; i += kThreads) {
+            low_x = fminf(low_x, grid[2 * i]);
+            high_x = fmaxf(high_x, grid[2 * i]);
+            low_y = fminf(low_y, grid[2 * i + 1]);
+            high_y = fmaxf(high_y, grid[2 * i + 1]);
+        }
+        shared.low_x[thread] = low_x;
+        shared.high_x[thread] = high_x;
+        shared.low_y[thread] = low_y;
+        shared.high_y[thread] = high_y;
+    });
+    for (std::int32_t half = kThreads / 2; half > 0; half /= 2) {
+        block.each([&](std::int32_t thread) {
+            if (thread < half) {
+                const std::int32_t other = thread + half;
+                shared.low_x[thread] = fminf(shared.low_x[thread], shared.low_x[other]);
+                shared.high_x[thread] = fmaxf(shared.high_x[thread], shared.high_x[other]);
+                shared.low_y[thread] = fminf(shared.low_y[thread], shared.low_y[other]);
+                shared.high_y[thread] = fmaxf(shared.high_y[thread], shared.high_y[other]);
+            }
+        });
+    }
+    block.each([&](std::int32_t thread) {
+        if (thread == 0) {
+            *problem.workspace.diagonal =
+                rules::diagonal(rules::add(shared.high_x[0], -shared.low_x[0]),
+                                rules::add(shared.high_y[0], -shared.low_y[0]));
+        }
+    });
+}
+
+// r = mean over heads / (prior + eps) of one token, as a key.
+D2EXPORT_HOST_DEVICE std::uint64_t key_of(const Problem& problem, std::int32_t b,
+                                          std::int32_t token) {
+    const Shape& shape = problem.shape;
+    const float* a = problem.inputs.importance +
+                     static_cast<std::size_t>(b) * shape.heads * shape.tokens + token;
+    float sum = *a;
+    for (std::int32_t head = 1; head < shape.heads; ++head) {
+        a += shape.tokens;
+        sum = rules::add(sum, *a);
+    }
+    const float mean = rules::divide(sum, static_cast<float>(shape.heads));
+    const float r = rules::debias(mean, problem.inputs.prior[token], problem.eps);
+    return rules::rank_key(r, static_cast<std::uint32_t>(token));
+}
+
+template <typename Block>
+D2EXPORT_PHASE void score(Block& block, const Problem& problem) {
+    const Workspace& workspace = problem.workspace;
+    const bool all_stay = problem.wanted == problem.shape.tokens;
+    const std::int32_t missing = all_stay ? 0 : problem.wanted - problem.pivots;
+    const std::int32_t threads = block.count() * kThreads;
+    const std::int32_t first = block.index() * kThreads;
+    block.each([&](std::int32_t thread) {
+        const std::int32_t words = problem.shape.batch * problem.words;
+        for (std::int32_t i = first + thread; i < words; i += threads) {
+            const std::int32_t left = problem.shape.tokens - i % problem.words * kWord;
+            const std::uint32_t all = left >= kWord ? ~0U : (1U << left) - 1U;
+            workspace.stays[i] = all_stay ? all : 0U;
+        }
+        for (std::int32_t b = first + thread; b < problem.shape.batch; b += threads) {
+            workspace.progress[b] = Progress{problem.pivots_block ? 0 : problem.pivots, 0, missing};
+        }
+        if (first + thread == 0) {
+            *workspace.open = missing > 0 ? problem.shape.batch : 0;
+        }
+        const std::int32_t tokens = all_stay ? 0 : problem.shape.batch * problem.shape.tokens;
+        for (std::int32_t i = first + thread; i < tokens; i += threads) {
+            workspace.keys[i] = key_of(problem, i / problem.shape.tokens, i % problem.shape.tokens);
+        }
+    });
+    if (block.index() == block.count() - 1 && missing > 0) {
+        measure_canvas(block, problem);
+    }
+}
+
+}  // namespace d2export::cuda

@@ -1,0 +1,148 @@
+// Phase 5, last of a round: one block per picture walks down the tile's candidates. A candidate
+// joins unless a token of the panel, or one that joined just before it, is its neighbour.
+#pragma once
+
+#include "block.h"
+#include "edges.h"
+
+namespace d2export::cuda {
+
+struct WalkShared {
+    std::uint32_t rivals[kTile][kTileWords];
+    std::uint32_t blocked[kTile];
+    std::int32_t joined[kTile];  // candidates
+    std::int32_t joined_count;
+    std::int32_t missing;
+    std::int32_t free_before[kThreads];  // tokens not staying, in the ranks of the threads before
+};
+
+template <typename Block>
+D2EXPORT_PHASE void mark(Block& block, const Problem& problem, std::int32_t b, std::int32_t token) {
+    block.set_bits(
+        problem.workspace.stays + static_cast<std::size_t>(b) * problem.words + token / kWord,
+        1U << token % kWord);
+}
+
+// The independent set ran out: the best of the rest, by rank, until none is missing.
+template <typename Block>
+D2EXPORT_PHASE void fill(Block& block, const Problem& problem, std::int32_t b,
+                         std::int32_t missing) {
+    auto& shared = block.template shared<WalkShared>();
+    const std::int32_t tokens = problem.shape.tokens;
+    const std::int32_t* const order =
+        problem.workspace.order + static_cast<std::size_t>(b) * tokens;
+    const std::uint32_t* const stays =
+        problem.workspace.stays + static_cast<std::size_t>(b) * problem.words;
+    const std::int32_t slice = divide_up(tokens - problem.pivots, kThreads);
+    const auto is_free = [&](std::int32_t rank) {
+        return (stays[order[rank] / kWord] >> order[rank] % kWord & 1U) == 0U;
+    };
+    block.each([&](std::int32_t thread) {
+        const std::int32_t first = problem.pivots + thread * slice;
+        std::int32_t count = 0;
+        for (std::int32_t rank = first; rank < smaller(first + slice, tokens); ++rank) {
+            count += is_free(rank) ? 1 : 0;
+        }
+        shared.free_before[thread] = count;
+    });
+    block.each([&](std::int32_t thread) {
+        if (thread == 0) {
+            std::int32_t sum = 0;
+            for (std::int32_t& place : shared.free_before) {
+                const std::int32_t count = place;
+                place = sum;
+                sum += count;
+            }
+        }
+    });
+    // Threads share words of bits, but each asks about and marks the tokens of its own slice only.
+    block.each([&](std::int32_t thread) {
+        const std::int32_t first = problem.pivots + thread * slice;
+        std::int32_t found = shared.free_before[thread];
+        for (std::int32_t rank = first; rank < smaller(first + slice, tokens) && found < missing;
+             ++rank) {
+            if (is_free(rank)) {
+                mark(block, problem, b, order[rank]);
+                ++found;
+            }
+        }
+    });
+}
+
+template <typename Block>
+D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t b) {
+    auto& shared = block.template shared<WalkShared>();
+    const Workspace& workspace = problem.workspace;
+    Progress& progress = workspace.progress[b];
+    const std::int32_t next = progress.next;
+    const std::int32_t panel = progress.panel;
+    const std::int32_t missing = progress.missing;
+    const std::int32_t candidates = smaller(kTile, problem.shape.tokens - next);
+    const std::size_t tile = static_cast<std::size_t>(b) * kTile;
+    block.each([&](std::int32_t thread) {
+        for (std::int32_t i = thread; i < candidates * kTileWords; i += kThreads) {
+            shared.rivals[i / kTileWords][i % kTileWords] = workspace.rivals[tile * kTileWords + i];
+        }
+        for (std::int32_t i = thread; i < candidates; i += kThreads) {
+            shared.blocked[i] = workspace.blocked[tile + i];
+        }
+    });
+    block.each([&](std::int32_t thread) {
+        if (thread > 0) {
+            return;
+        }
+        std::uint32_t joined[kTileWords] = {};
+        std::int32_t count = 0;
+        std::int32_t left = missing;
+        for (std::int32_t i = 0; i < candidates && left > 0; ++i) {
+            const bool is_pivot = next + i < problem.pivots;
+            std::uint32_t rivals = shared.blocked[i];
+            for (std::int32_t w = 0; w < kTileWords; ++w) {
+                rivals |= shared.rivals[i][w] & joined[w];
+            }
+            if (is_pivot || rivals == 0U) {
+                joined[i / kWord] |= 1U << i % kWord;
+                shared.joined[count++] = i;
+                left -= is_pivot ? 0 : 1;
+            }
+        }
+        shared.joined_count = count;
+        shared.missing = left;
+    });
+    block.each([&](std::int32_t thread) {
+        const std::int32_t* const order =
+            workspace.order + static_cast<std::size_t>(b) * problem.shape.tokens + next;
+        const std::size_t first = static_cast<std::size_t>(b) * problem.capacity + panel;
+        for (std::int32_t k = thread; k < shared.joined_count; k += kThreads) {
+            const std::int32_t candidate = shared.joined[k];
+            workspace.panel[first + k] = order[candidate];
+            workspace.panel_scale[first + k] = workspace.tile_scale[tile + candidate];
+            mark(block, problem, b, order[candidate]);
+        }
+    });
+    const bool exhausted = next + candidates == problem.shape.tokens;
+    const std::int32_t left = shared.missing;
+    const std::int32_t joined = shared.joined_count;
+    if (exhausted && left > 0) {
+        fill(block, problem, b, left);
+    }
+    block.each([&](std::int32_t thread) {
+        if (thread == 0) {
+            progress = Progress{next + candidates, panel + joined, exhausted ? 0 : left};
+            if (exhausted || left == 0) {
+                block.subtract(workspace.open, 1);
+            }
+        }
+    });
+}
+
+template <typename Block>
+D2EXPORT_PHASE void walk(Block& block, const Problem& problem) {
+    for (std::int32_t b = block.index(); b < problem.shape.batch; b += block.count()) {
+        if (problem.workspace.progress[b].missing > 0) {
+            walk_one(block, problem, b);
+        }
+    }
+}
+
+}  // namespace d2export::cuda

@@ -1,0 +1,68 @@
+// What a launch works on: extents, attributes, tensors and the arrays of its workspace. Plain data,
+// handed to the kernel by value.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "d2export/parameters.h"
+#include "d2export/tensors.h"
+
+namespace d2export::cuda {
+
+inline constexpr std::int32_t kThreads = 256;      // of a block
+inline constexpr std::int32_t kTile = 128;         // candidates decided in one round
+inline constexpr std::int32_t kWord = 32;          // tokens in one word of bits
+inline constexpr std::int32_t kRowTile = 64;       // candidates of one item of work
+inline constexpr std::int32_t kColumnTile = 32;    // tokens they are multiplied with
+inline constexpr std::int32_t kSplitBytes = 1024;  // of each row, in one item of work
+
+// Where the walk through one picture stands.
+struct Progress {
+    std::int32_t next;     // rank of the first token not yet decided
+    std::int32_t panel;    // tokens that candidates are compared with
+    std::int32_t missing;  // tokens still to be found
+};
+
+// Arrays in device memory, each per picture.
+struct Workspace {
+    std::uint64_t* keys;     // [B, N], rules::rank_key
+    std::int32_t* order;     // [B, N], tokens by rank
+    std::uint32_t* stays;    // [B, words], a bit per token
+    std::int32_t* panel;     // [B, capacity], tokens
+    float* panel_scale;      // [B, capacity], what scales each to length 1
+    float* tile_scale;       // [B, kTile], the same of the candidates
+    float* products;         // [B, splits, kTile, pitch], partial sums over channels
+    std::uint32_t* rivals;   // [B, kTile, kTile / kWord], earlier candidates that are neighbours
+    std::uint32_t* blocked;  // [B, kTile], whether a token of the panel is a neighbour
+    Progress* progress;      // [B]
+    float* diagonal;         // [1], of the canvas
+    std::int32_t* open;      // [1], pictures not yet finished
+};
+
+struct Problem {
+    Shape shape;
+    Inputs inputs;
+    void* kept;             // [B, M, C]
+    std::int32_t* indices;  // [B, M]
+    Workspace workspace;
+
+    std::size_t row_bytes;  // of the features of one token
+    std::int32_t wanted;    // M
+    std::int32_t pivots;
+    std::int32_t capacity;  // of the panel
+    std::int32_t pitch;     // of a row of products: the panel, padded, then the tile
+    std::int32_t splits;    // of the channels
+    std::int32_t words;     // of bits over all tokens
+    float alpha;
+    float theta;
+    float eps;
+    bool pivots_block;
+};
+
+// Extents and attributes filled in, arrays laid out from `memory` on; with null memory, only their
+// sizes are right.
+Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters, void* memory,
+                std::size_t* bytes) noexcept;
+
+}  // namespace d2export::cuda
