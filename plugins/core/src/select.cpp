@@ -21,9 +21,9 @@ struct Work {
 
     Work(const Shape& shape, std::int32_t panel_rows, void* memory) noexcept
         : scratch(memory),
-          scores(scratch.take<float>(shape.tokens)),
-          keys(scratch.take<std::uint64_t>(shape.tokens)),
-          stays(scratch.take<std::uint8_t>(shape.tokens)),
+          scores(scratch.take<float>(static_cast<std::size_t>(shape.tokens))),
+          keys(scratch.take<std::uint64_t>(static_cast<std::size_t>(shape.tokens))),
+          stays(scratch.take<std::uint8_t>(static_cast<std::size_t>(shape.tokens))),
           panel(panel_rows, shape.channels, scratch) {}
 };
 

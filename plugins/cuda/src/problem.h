@@ -47,8 +47,8 @@ struct Problem {
     std::int32_t* indices;  // [B, M]
     Workspace workspace;
 
-    std::size_t row_bytes;  // of the features of one token
-    std::int32_t wanted;    // M
+    std::int64_t row_bytes;  // of the features of one token
+    std::int32_t wanted;     // M
     std::int32_t pivots;
     std::int32_t capacity;  // of the panel
     std::int32_t pitch;     // of a row of products: the panel, padded, then the tile

@@ -36,7 +36,8 @@ Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters,
     Problem problem{};
     problem.shape = shape;
     problem.inputs.type = type;
-    problem.row_bytes = static_cast<std::size_t>(shape.channels) * bytes_of(type);
+    problem.row_bytes =
+        static_cast<std::int64_t>(shape.channels) * static_cast<std::int64_t>(bytes_of(type));
     problem.wanted = parameters.kept(shape.tokens);
     problem.pivots = parameters.pivots(problem.wanted);
     problem.pivots_block = parameters.pivots_block;

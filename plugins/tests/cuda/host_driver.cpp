@@ -61,11 +61,10 @@ struct Free {
 }  // namespace d2export::cuda
 
 // kept [B, M, C] of `type`, indices [B, M]. Returns M.
-extern "C" std::int32_t d2export_run_phases(const d2export::Shape* shape,
-                                            const d2export::Inputs* inputs,
-                                            const d2export::Parameters* parameters,
-                                            std::int32_t blocks, std::int32_t order, void* kept,
-                                            std::int32_t* indices) {
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_run_phases(
+    const d2export::Shape* shape, const d2export::Inputs* inputs,
+    const d2export::Parameters* parameters, std::int32_t blocks, std::int32_t order, void* kept,
+    std::int32_t* indices) {
     using namespace d2export::cuda;
     std::size_t bytes = 0;
     lay_out(*shape, inputs->type, *parameters, nullptr, &bytes);

@@ -29,6 +29,8 @@
 
 namespace d2export::cuda {
 
+inline constexpr std::int32_t kVector = 16;  // bytes that a thread moves at once
+
 // Elements as they lie in memory.
 struct Half {
     std::uint16_t bits;
@@ -69,7 +71,7 @@ D2EXPORT_HOST_DEVICE std::int32_t ones(std::uint32_t word) noexcept {
 template <typename T>
 D2EXPORT_HOST_DEVICE const T* feature_row(const Problem& problem, std::int32_t b,
                                           std::int32_t token) noexcept {
-    const std::size_t row = static_cast<std::size_t>(b) * problem.shape.tokens + token;
+    const std::int64_t row = static_cast<std::int64_t>(b) * problem.shape.tokens + token;
     return static_cast<const T*>(problem.inputs.features) + row * problem.shape.channels;
 }
 

@@ -44,10 +44,10 @@ D2EXPORT_HOST_DEVICE float cosine_of(float product, float scale, float other_sca
 // The sum over all splits of one product.
 D2EXPORT_HOST_DEVICE float sum_products(const Problem& problem, std::int32_t b, std::int32_t row,
                                         std::int32_t column) {
-    const std::size_t plane = static_cast<std::size_t>(kTile) * problem.pitch;
+    const std::int64_t plane = static_cast<std::int64_t>(kTile) * problem.pitch;
     const float* product = problem.workspace.products +
-                           static_cast<std::size_t>(b) * problem.splits * plane +
-                           static_cast<std::size_t>(row) * problem.pitch + column;
+                           static_cast<std::int64_t>(b) * problem.splits * plane +
+                           static_cast<std::int64_t>(row) * problem.pitch + column;
     float sum = 0;
     for (std::int32_t split = 0; split < problem.splits; ++split, product += plane) {
         sum = rules::add(sum, *product);
@@ -62,12 +62,12 @@ D2EXPORT_PHASE void find_neighbours(Block& block, const Problem& problem, std::i
     auto& shared = block.template shared<EdgesShared>();
     const Workspace& workspace = problem.workspace;
     const Progress& progress = workspace.progress[b];
-    const std::size_t tokens = problem.shape.tokens;
+    const std::int64_t tokens = problem.shape.tokens;
     const std::int32_t* const candidates = workspace.order + b * tokens + progress.next;
     const std::int32_t* const panel =
-        workspace.panel + static_cast<std::size_t>(b) * problem.capacity;
+        workspace.panel + static_cast<std::int64_t>(b) * problem.capacity;
     const float* const panel_scale =
-        workspace.panel_scale + static_cast<std::size_t>(b) * problem.capacity;
+        workspace.panel_scale + static_cast<std::int64_t>(b) * problem.capacity;
     const std::int32_t tile_column = problem.pitch - kTile;
 
     block.each([&](std::int32_t thread) {
@@ -106,7 +106,7 @@ D2EXPORT_PHASE void find_neighbours(Block& block, const Problem& problem, std::i
         }
     });
     block.each([&](std::int32_t thread) {
-        const std::size_t place = static_cast<std::size_t>(b) * kTile + row;
+        const std::int64_t place = static_cast<std::int64_t>(b) * kTile + row;
         if (thread < kTileWords) {
             workspace.rivals[place * kTileWords + thread] = shared.rivals[thread];
         }

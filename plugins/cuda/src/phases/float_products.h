@@ -31,7 +31,7 @@ class FloatProducts {
     D2EXPORT_PHASE void store(float* to, std::int32_t pitch, std::int32_t thread) {
         for (std::int32_t r = 0; r < kRowsEach; ++r) {
             for (std::int32_t c = 0; c < kColumns; ++c) {
-                to[static_cast<std::size_t>(row_of(thread, r)) * pitch + column_of(thread, c)] =
+                to[static_cast<std::int64_t>(row_of(thread, r)) * pitch + column_of(thread, c)] =
                     sums_.at(thread).of[r][c];
             }
         }

@@ -12,21 +12,26 @@ struct GatherShared {
     std::int32_t before;  // tokens that stay, in the words before the item's
 };
 
-// Copies one row, all threads of the block together.
-D2EXPORT_HOST_DEVICE void copy_row(const unsigned char* from, unsigned char* to, std::size_t bytes,
+struct alignas(kVector) Vector {
+    std::uint32_t words[4];
+};
+
+// Copies `count` elements, all threads of the block together.
+template <typename T>
+D2EXPORT_HOST_DEVICE void copy_together(const T* from, T* to, std::int64_t count,
+                                        std::int32_t thread) {
+    for (std::int64_t i = thread; i < count; i += kThreads) {
+        to[i] = from[i];
+    }
+}
+
+D2EXPORT_HOST_DEVICE void copy_row(const void* from, void* to, std::int64_t bytes,
                                    std::int32_t thread) {
-    struct alignas(16) Vector {
-        std::uint32_t words[4];
-    };
-    if (bytes % sizeof(Vector) == 0) {
-        for (std::size_t i = thread; i < bytes / sizeof(Vector); i += kThreads) {
-            reinterpret_cast<Vector*>(to)[i] = reinterpret_cast<const Vector*>(from)[i];
-        }
+    if (bytes % kVector == 0) {
+        copy_together(static_cast<const Vector*>(from), static_cast<Vector*>(to), bytes / kVector,
+                      thread);
     } else {  // rows that do not start at multiples of 16 bytes
-        for (std::size_t i = thread; i < bytes / sizeof(std::uint16_t); i += kThreads) {
-            reinterpret_cast<std::uint16_t*>(to)[i] =
-                reinterpret_cast<const std::uint16_t*>(from)[i];
-        }
+        copy_together(static_cast<const Half*>(from), static_cast<Half*>(to), bytes / 2, thread);
     }
 }
 
@@ -35,7 +40,7 @@ D2EXPORT_PHASE void gather_item(Block& block, const Problem& problem, std::int32
                                 std::int32_t first) {
     auto& shared = block.template shared<GatherShared>();
     const std::uint32_t* const stays =
-        problem.workspace.stays + static_cast<std::size_t>(b) * problem.words;
+        problem.workspace.stays + static_cast<std::int64_t>(b) * problem.words;
     const std::int32_t word = first / kWord;
     block.each([&](std::int32_t thread) {
         std::int32_t count = 0;
@@ -53,15 +58,15 @@ D2EXPORT_PHASE void gather_item(Block& block, const Problem& problem, std::int32
         }
     });
     block.each([&](std::int32_t thread) {
-        const std::size_t bytes = problem.row_bytes;
+        const std::int64_t bytes = problem.row_bytes;
         const auto* const from = static_cast<const unsigned char*>(problem.inputs.features) +
-                                 static_cast<std::size_t>(b) * problem.shape.tokens * bytes;
+                                 static_cast<std::int64_t>(b) * problem.shape.tokens * bytes;
         auto* const to = static_cast<unsigned char*>(problem.kept);
         for (std::int32_t token = first; token < first + kGatheredAtOnce; ++token) {
             const std::uint32_t bit = 1U << token % kWord;
             if ((stays[word] & bit) != 0U) {
-                const std::size_t place = static_cast<std::size_t>(b) * problem.wanted +
-                                          shared.before + ones(stays[word] & (bit - 1U));
+                const std::int64_t place = static_cast<std::int64_t>(b) * problem.wanted +
+                                           shared.before + ones(stays[word] & (bit - 1U));
                 copy_row(from + token * bytes, to + place * bytes, bytes, thread);
                 if (thread == 0) {
                     problem.indices[place] = token;

@@ -7,7 +7,6 @@
 namespace d2export::cuda {
 
 inline constexpr std::int32_t kChunkBytes = 128;  // of each row, in shared memory at a time
-inline constexpr std::int32_t kVector = 16;       // bytes a thread moves at once
 inline constexpr std::int32_t kRowBytes =
     kChunkBytes + kVector;                  // so that rows start in other banks
 inline constexpr std::int32_t kStages = 3;  // chunks on their way
@@ -60,9 +59,9 @@ D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const Pr
     const Workspace& workspace = problem.workspace;
     const Progress& progress = workspace.progress[item.b];
     const std::int32_t* const order =
-        workspace.order + static_cast<std::size_t>(item.b) * problem.shape.tokens;
+        workspace.order + static_cast<std::int64_t>(item.b) * problem.shape.tokens;
     const std::int32_t* const panel =
-        workspace.panel + static_cast<std::size_t>(item.b) * problem.capacity;
+        workspace.panel + static_cast<std::int64_t>(item.b) * problem.capacity;
     block.each([&](std::int32_t thread) {
         if (thread < kRows) {
             const bool is_row = thread < kRowTile;
@@ -107,9 +106,10 @@ D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const Pr
 
     const std::int32_t column =
         item.panel_column >= 0 ? item.panel_column : problem.pitch - kTile + item.tile_column;
-    const std::size_t plane = static_cast<std::size_t>(item.b) * problem.splits + item.split;
+    const std::int64_t plane = static_cast<std::int64_t>(item.b) * problem.splits + item.split;
     float* const to = workspace.products +
-                      (plane * kTile + static_cast<std::size_t>(item.row)) * problem.pitch + column;
+                      (plane * kTile + static_cast<std::int64_t>(item.row)) * problem.pitch +
+                      column;
     block.each([&](std::int32_t thread) { products.store(to, problem.pitch, thread); });
 }
 

@@ -26,7 +26,7 @@ D2EXPORT_PHASE void rank(Block& block, const Problem& problem) {
         const std::int32_t b = item / items_of_one;
         const std::int32_t first = item % items_of_one * kRankedAtOnce;
         const std::uint64_t* const keys =
-            problem.workspace.keys + static_cast<std::size_t>(b) * tokens;
+            problem.workspace.keys + static_cast<std::int64_t>(b) * tokens;
         block.each([&](std::int32_t thread) {
             const std::int32_t mine = thread / kRankParts;
             const std::int32_t part = thread % kRankParts;
@@ -48,10 +48,10 @@ D2EXPORT_PHASE void rank(Block& block, const Problem& problem) {
             for (std::int32_t part = 0; part < kRankParts; ++part) {
                 rank += shared.smaller_keys[thread][part];
             }
-            problem.workspace.order[static_cast<std::size_t>(b) * tokens + rank] = token;
+            problem.workspace.order[static_cast<std::int64_t>(b) * tokens + rank] = token;
             if (rank < problem.pivots) {
                 block.set_bits(problem.workspace.stays +
-                                   static_cast<std::size_t>(b) * problem.words + token / kWord,
+                                   static_cast<std::int64_t>(b) * problem.words + token / kWord,
                                1U << token % kWord);
             }
         });

@@ -54,7 +54,7 @@ D2EXPORT_HOST_DEVICE std::uint64_t key_of(const Problem& problem, std::int32_t b
                                           std::int32_t token) {
     const Shape& shape = problem.shape;
     const float* a = problem.inputs.importance +
-                     static_cast<std::size_t>(b) * shape.heads * shape.tokens + token;
+                     static_cast<std::int64_t>(b) * shape.heads * shape.tokens + token;
     float sum = *a;
     for (std::int32_t head = 1; head < shape.heads; ++head) {
         a += shape.tokens;

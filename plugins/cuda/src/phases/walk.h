@@ -19,7 +19,7 @@ struct WalkShared {
 template <typename Block>
 D2EXPORT_PHASE void mark(Block& block, const Problem& problem, std::int32_t b, std::int32_t token) {
     block.set_bits(
-        problem.workspace.stays + static_cast<std::size_t>(b) * problem.words + token / kWord,
+        problem.workspace.stays + static_cast<std::int64_t>(b) * problem.words + token / kWord,
         1U << token % kWord);
 }
 
@@ -30,9 +30,9 @@ D2EXPORT_PHASE void fill(Block& block, const Problem& problem, std::int32_t b,
     auto& shared = block.template shared<WalkShared>();
     const std::int32_t tokens = problem.shape.tokens;
     const std::int32_t* const order =
-        problem.workspace.order + static_cast<std::size_t>(b) * tokens;
+        problem.workspace.order + static_cast<std::int64_t>(b) * tokens;
     const std::uint32_t* const stays =
-        problem.workspace.stays + static_cast<std::size_t>(b) * problem.words;
+        problem.workspace.stays + static_cast<std::int64_t>(b) * problem.words;
     const std::int32_t slice = divide_up(tokens - problem.pivots, kThreads);
     const auto is_free = [&](std::int32_t rank) {
         return (stays[order[rank] / kWord] >> order[rank] % kWord & 1U) == 0U;
@@ -78,7 +78,7 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
     const std::int32_t panel = progress.panel;
     const std::int32_t missing = progress.missing;
     const std::int32_t candidates = smaller(kTile, problem.shape.tokens - next);
-    const std::size_t tile = static_cast<std::size_t>(b) * kTile;
+    const std::int64_t tile = static_cast<std::int64_t>(b) * kTile;
     block.each([&](std::int32_t thread) {
         for (std::int32_t i = thread; i < candidates * kTileWords; i += kThreads) {
             shared.rivals[i / kTileWords][i % kTileWords] = workspace.rivals[tile * kTileWords + i];
@@ -111,8 +111,8 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
     });
     block.each([&](std::int32_t thread) {
         const std::int32_t* const order =
-            workspace.order + static_cast<std::size_t>(b) * problem.shape.tokens + next;
-        const std::size_t first = static_cast<std::size_t>(b) * problem.capacity + panel;
+            workspace.order + static_cast<std::int64_t>(b) * problem.shape.tokens + next;
+        const std::int64_t first = static_cast<std::int64_t>(b) * problem.capacity + panel;
         for (std::int32_t k = thread; k < shared.joined_count; k += kThreads) {
             const std::int32_t candidate = shared.joined[k];
             workspace.panel[first + k] = order[candidate];

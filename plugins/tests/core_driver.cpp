@@ -1,0 +1,17 @@
+// The CPU core as one function of plain C, for tests that call it from Python.
+
+#include <memory>
+
+#include "d2export/select.h"
+
+// kept [B, M, C] of the features' type, indices [B, M]. Returns M.
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_run_core(
+    const d2export::Shape* shape, const d2export::Inputs* inputs,
+    const d2export::Parameters* parameters, void* kept, std::int32_t* indices) {
+    const std::size_t bytes = d2export::scratch_bytes(*shape, *parameters);
+    const auto scratch = std::make_unique<unsigned char[]>(bytes);
+    const std::int32_t count = parameters->kept(shape->tokens);
+    d2export::select(*shape, *inputs, *parameters, indices, scratch.get());
+    d2export::gather(*shape, *inputs, count, indices, kept);
+    return count;
+}
