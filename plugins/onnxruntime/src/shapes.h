@@ -1,0 +1,12 @@
+// The shapes of D2Prune's outputs, where they are known when a graph is loaded.
+#pragma once
+
+#include "api.h"
+
+namespace d2export::onnxruntime {
+
+// kept [B, M, C] of `type` and indices [B, M], if `features` has no unknown extent: M has no name
+// that could stand for it. Throws Failure.
+void infer_shapes(const OrtApi& api, OrtShapeInferContext& context, ONNXTensorElementDataType type);
+
+}  // namespace d2export::onnxruntime
