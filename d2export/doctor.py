@@ -26,11 +26,22 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class NativePart:
+    """A part of `plugins/`: how it was built, or else why it was not. `remedy` is what to type."""
+
+    name: str
+    built: str | None
+    why_not: str
+    remedy: str
+
+
+@dataclass(frozen=True)
 class Findings:
     """Everything looked for, and what keeps a given bundle from running here."""
 
     machine: dict[str, str]
     packages: tuple[Finding, ...]
+    native: tuple[NativePart, ...]
     bundle: str | None
     misfits: tuple[str, ...]
 
@@ -66,17 +77,23 @@ def examine(bundle: Path | None = None) -> Findings:
         Finding(module, _version(name), use, remedy) for name, module, use, remedy in PACKAGES
     )
     misfits = () if bundle is None else tuple(_misfits(bundle, packages))
-    return Findings(_machine(), packages, str(bundle) if bundle else None, misfits)
+    return Findings(_machine(), packages, _native_parts(), str(bundle) if bundle else None, misfits)
 
 
 def report_text(findings: Findings) -> str:
     """The findings as lines."""
-    width = max(len(key) for key in (*findings.machine, *(f.name for f in findings.packages)))
+    packages = [finding.name for finding in findings.packages]
+    native = [part.name for part in findings.native]
+    width = max(map(len, (*findings.machine, *packages, *native)))
     lines = [f"{key:<{width}}  {value}" for key, value in findings.machine.items()]
     lines.append("")
     for finding in findings.packages:
         state = finding.found or f"missing, needed for {finding.needed_for}: {finding.remedy}"
         lines.append(f"{finding.name:<{width}}  {state}")
+    lines.append("")
+    for part in findings.native:
+        state = part.built or f"not built ({part.why_not}): {part.remedy}"
+        lines.append(f"{part.name:<{width}}  {state}")
     if findings.bundle is not None:
         lines.append("")
         lines += [f"{findings.bundle} does not fit: {misfit}" for misfit in findings.misfits]
@@ -96,6 +113,35 @@ def _machine() -> dict[str, str]:
         "providers": _providers(),
         "gpu": _gpu(),
     }
+
+
+def _native_parts() -> tuple[NativePart, ...]:
+    from d2export.pruning import native
+
+    again = "pip install --force-reinstall --no-deps ."
+    if not native.available():
+        failed = "pip install -v --force-reinstall --no-deps . shows why"
+        compiler = any(map(shutil.which, ("c++", "g++", "clang++")))
+        return (
+            NativePart(
+                "native core",
+                None,
+                "there was no C++ compiler, or it failed; torch selects instead",
+                failed if compiler else f"apt install g++, then {again}",
+            ),
+        )
+    from d2export import _native
+
+    info = _native.build_info()
+    parts = []
+    for name, part in info["parts"].items():
+        built = part["built"] or None
+        if name == "core":
+            built = f"{info['vectors']}, {built}"
+        add = part["add"]
+        remedy = f"CMAKE_ARGS='-D{add}' {again}" if "=" in add else f"{add}, then {again}"
+        parts.append(NativePart(f"native {name}", built, part["left_out"], remedy))
+    return tuple(parts)
 
 
 def _version(distribution: str) -> str | None:

@@ -1,19 +1,23 @@
-"""The same selection in torch, without an `N x N` matrix.
+"""The same selection for tensors: by the native core on the CPU where it was built, else in torch.
 
-Scores never change during the greedy walk, so it is one pass down the ranking in which a candidate
-is compared with the tokens kept so far. The pass goes in blocks: one matrix product of a block
-against the kept set and itself, then a walk over the block's bits.
+Neither has an `N x N` matrix. Scores never change during the greedy walk, so it is one pass down
+the ranking in which a candidate is compared with the tokens kept so far. In torch the pass goes in
+blocks: one matrix product of a block against the kept set and itself, then a walk over the block's
+bits.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from d2export.pruning import native
 from d2export.pruning.parameters import PruneParameters
+
+Implementation = Literal["native", "torch"]
 
 BLOCK = 256  # candidates per matrix product
 
@@ -30,8 +34,18 @@ class Scored(NamedTuple):
     grid: Tensor
 
 
+def implementation(device: torch.device | str = "cpu") -> Implementation:
+    """What `select` uses for tensors on `device`."""
+    return "native" if torch.device(device).type == "cpu" and native.available() else "torch"
+
+
 def select(
-    features: Tensor, importance: Tensor, prior: Tensor, grid: Tensor, parameters: PruneParameters
+    features: Tensor,
+    importance: Tensor,
+    prior: Tensor,
+    grid: Tensor,
+    parameters: PruneParameters,
+    using: Implementation | None = None,
 ) -> Tensor:
     """Kept token ids of each image, ascending.
 
@@ -40,14 +54,28 @@ def select(
         importance: `[B, N]` or per head `[B, H, N]`, float32.
         prior: `[N]` float32.
         grid: `[N, 2]` float32, token centres on the image canvas.
+        parameters: attributes of the op.
+        using: the implementation; None is what `implementation` says.
 
     Returns:
         `[B, M]` int32 on the device of `features`, `M = min(keep, N)`. Deterministic.
 
     Raises:
         ValueError: a rank, length or dtype that does not fit; the argument is named.
+        EnvironmentMismatch: `using="native"` where that was not built.
     """
     _validate(features, importance, prior, grid)
+    if (using or implementation(features.device)) == "native":
+        indices = native.select(
+            features.detach(), importance.detach(), prior.detach(), grid.detach(), parameters
+        )
+        return torch.from_numpy(indices)
+    return _select_in_torch(features, importance, prior, grid, parameters)
+
+
+def _select_in_torch(
+    features: Tensor, importance: Tensor, prior: Tensor, grid: Tensor, parameters: PruneParameters
+) -> Tensor:
     batch, tokens, _ = features.shape
     wanted = parameters.kept(tokens)
     if wanted == tokens:

@@ -1,4 +1,4 @@
-"""The torch selection keeps what the reference keeps, on whatever comes."""
+"""The selection keeps what the reference keeps, on whatever comes: in torch and in native code."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor
 
+from d2export.errors import EnvironmentMismatch
+from d2export.pruning import native
 from d2export.pruning.parameters import PruneParameters
-from d2export.pruning.selection import BLOCK, select
+from d2export.pruning.selection import BLOCK, Implementation, implementation, select
 from tests.selection_cases import (
     BEYOND_FLOAT16,
     FLAVOURS,
@@ -23,6 +25,10 @@ from tests.selection_cases import (
 )
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+needs_native = pytest.mark.skipif(
+    not native.available(), reason="no native core: `d2export doctor` says why"
+)
+either = pytest.mark.parametrize("using", ["torch", pytest.param("native", marks=needs_native)])
 
 
 def tensors(case: Case, dtype: torch.dtype = torch.float32) -> tuple[Tensor, ...]:
@@ -66,18 +72,24 @@ parameters_of_any_kind = st.builds(
 )
 
 
+@either
 @settings(max_examples=300, deadline=None)
 @given(case=cases(), parameters=parameters_of_any_kind)
-def test_equals_the_reference(case: Case, parameters: PruneParameters) -> None:
+def test_equals_the_reference(
+    case: Case, parameters: PruneParameters, using: Implementation
+) -> None:
     assume(has_margin(case, parameters))
-    indices = select(*tensors(case), parameters)
+    indices = select(*tensors(case), parameters, using)
     assert indices.dtype == torch.int32
     assert indices.tolist() == expected(case, parameters).tolist()
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-def test_equals_the_reference_in_every_dtype(flavour: str, dtype: torch.dtype) -> None:
+@either
+def test_equals_the_reference_in_every_dtype(
+    flavour: str, dtype: torch.dtype, using: Implementation
+) -> None:
     if dtype == torch.float16 and flavour in BEYOND_FLOAT16:
         dtype = torch.float32
     for parameters, group in sweep(seed=1, flavour=flavour, groups=8, cases=2):
@@ -87,58 +99,62 @@ def test_equals_the_reference_in_every_dtype(flavour: str, dtype: torch.dtype) -
                 features.float().equal(torch.from_numpy(case.features))
                 or (case.features != case.features).any()
             )
-            kept = select(features, *rest, parameters)
+            kept = select(features, *rest, parameters, using)
             assert kept.tolist() == expected(case, parameters).tolist(), parameters
 
 
-def test_half_precision_features_are_compared_in_float32() -> None:
+@either
+def test_half_precision_features_are_compared_in_float32(using: Implementation) -> None:
     # Cosine 0.99997: above a theta of 0.9999 in float32; the nearest float16 below 1 is 0.9995.
     features = torch.tensor([[[1, 0], [128, 1], [0, 1]]], dtype=torch.float16)
     scores, prior, grid = torch.tensor([[3.0, 2.0, 1.0]]), torch.ones(3), torch.zeros(3, 2)
     for theta, kept in ((0.9999, [0, 2]), (0.99999, [0, 1])):
         parameters = PruneParameters(keep=2, pivot_ratio=0, alpha=1, theta=theta)
-        assert select(features, scores, prior, grid, parameters).tolist() == [kept]
+        assert select(features, scores, prior, grid, parameters, using).tolist() == [kept]
 
 
 # --- Shapes and determinism ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_no_tokens_is_no_error(batch: int) -> None:
-    empty = torch.zeros(0)
+@either
+def test_no_tokens_is_no_error(batch: int, using: Implementation) -> None:
+    features, prior, grid = torch.zeros(batch, 0, 8), torch.zeros(0), torch.zeros(0, 2)
     for importance in (torch.zeros(batch, 0), torch.zeros(batch, 4, 0)):
-        kept = select(
-            torch.zeros(batch, 0, 8), importance, empty, torch.zeros(0, 2), PruneParameters(keep=5)
-        )
+        kept = select(features, importance, prior, grid, PruneParameters(keep=5), using)
         assert kept.shape == (batch, 0)
         assert kept.dtype == torch.int32
 
 
-def test_images_of_a_batch_do_not_see_each_other() -> None:
+@either
+def test_images_of_a_batch_do_not_see_each_other(using: Implementation) -> None:
     rng = np.random.default_rng(5)
     features = torch.from_numpy(rng.integers(-2, 3, (4, 30, 3)).astype(np.float32))
     scores = torch.from_numpy(rng.integers(0, 9, (4, 30)).astype(np.float32))
     prior = torch.ones(30)
     grid = torch.from_numpy(rng.integers(0, 7, (30, 2)).astype(np.float32))
     parameters = PruneParameters(keep=12, theta=0.61234)
-    together = select(features, scores, prior, grid, parameters)
+    together = select(features, scores, prior, grid, parameters, using)
     for image in range(4):
         one = slice(image, image + 1)
-        assert select(features[one], scores[one], prior, grid, parameters).equal(together[one])
+        alone = select(features[one], scores[one], prior, grid, parameters, using)
+        assert alone.equal(together[one])
 
 
-def test_inputs_are_left_alone_and_may_be_strided() -> None:
+@either
+def test_inputs_are_left_alone_and_may_be_strided(using: Implementation) -> None:
     (parameters, group), *_ = sweep(seed=2, flavour="infinite scores", groups=1, cases=1)
     arguments = tensors(group[0])
     before = [tensor.clone() for tensor in arguments]
-    first = select(*arguments, parameters)
+    first = select(*arguments, parameters, using)
     strided = [tensor.repeat_interleave(2, dim=-1)[..., ::2] for tensor in arguments]
-    assert select(*strided, parameters).equal(first)
+    assert select(*strided, parameters, using).equal(first)
     for tensor, copy in zip(arguments, before, strict=True):
         torch.testing.assert_close(tensor, copy, rtol=0, atol=0, equal_nan=True)
 
 
-def test_the_same_input_gives_the_same_tokens() -> None:
+@either
+def test_the_same_input_gives_the_same_tokens(using: Implementation) -> None:
     generator = torch.Generator().manual_seed(0)
     arguments = (
         torch.randn(1, 600, 32, generator=generator),
@@ -147,8 +163,8 @@ def test_the_same_input_gives_the_same_tokens() -> None:
         torch.rand(600, 2, generator=generator),
     )
     parameters = PruneParameters(keep=300, theta=0.5)
-    first = select(*arguments, parameters)
-    assert all(select(*arguments, parameters).equal(first) for _ in range(3))
+    first = select(*arguments, parameters, using)
+    assert all(select(*arguments, parameters, using).equal(first) for _ in range(3))
     assert first.diff().gt(0).all()
 
 
@@ -159,7 +175,8 @@ def one_hot(ids: Array) -> Tensor:
     return torch.nn.functional.one_hot(torch.from_numpy(ids)).float()[None]
 
 
-def test_a_token_is_blocked_by_one_of_an_earlier_block() -> None:
+@either
+def test_a_token_is_blocked_by_one_of_an_earlier_block(using: Implementation) -> None:
     # 0..299 in alike pairs; 300..599 look like 0..299; 600..699 like nothing before.
     ids = np.concatenate([np.arange(300) // 2, np.arange(300) // 2, 150 + np.arange(100)])
     assert BLOCK < 300 < 2 * BLOCK < 600 < 700
@@ -169,7 +186,8 @@ def test_a_token_is_blocked_by_one_of_an_earlier_block() -> None:
 
     def kept(count: int) -> list[int]:
         parameters = PruneParameters(keep=count, pivot_ratio=0, alpha=1)
-        kept: list[int] = select(one_hot(ids), descending, prior, grid, parameters)[0].tolist()
+        indices = select(one_hot(ids), descending, prior, grid, parameters, using)
+        kept: list[int] = indices[0].tolist()
         return kept
 
     assert kept(100) == first_of_each_pair[:100]  # inside the first block
@@ -181,7 +199,10 @@ def test_a_token_is_blocked_by_one_of_an_earlier_block() -> None:
 
 @pytest.mark.parametrize("pivots_block", [False, True])
 @pytest.mark.parametrize("seed", range(4))
-def test_many_tokens_of_few_kinds_equal_the_reference(seed: int, pivots_block: bool) -> None:
+@either
+def test_many_tokens_of_few_kinds_equal_the_reference(
+    seed: int, pivots_block: bool, using: Implementation
+) -> None:
     rng = np.random.default_rng(seed)
     tokens = 700
     case = Case(
@@ -195,7 +216,36 @@ def test_many_tokens_of_few_kinds_equal_the_reference(seed: int, pivots_block: b
         keep=[20, 60, 200, 690][seed], pivot_ratio=0.1, theta=0.9123, pivots_block=pivots_block
     )
     assert has_margin(case, parameters)
-    assert select(*tensors(case), parameters).tolist() == expected(case, parameters).tolist()
+    kept = select(*tensors(case), parameters, using)
+    assert kept.tolist() == expected(case, parameters).tolist()
+
+
+# --- Which implementation -----------------------------------------------------------------------
+
+
+def test_the_native_core_selects_on_the_cpu_where_it_was_built(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert implementation("cuda") == "torch"
+    for built, used in ((True, "native"), (False, "torch")):
+        monkeypatch.setattr(native, "available", lambda built=built: built)
+        assert implementation() == used
+        assert implementation(torch.device("cpu")) == used
+
+
+def test_without_the_native_core_torch_selects(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "available", lambda: False)
+    parameters = PruneParameters(keep=2)
+    assert select(**FITTING, parameters=parameters).tolist() == [[0, 1], [0, 1]]
+    with pytest.raises(EnvironmentMismatch, match="no native core\n  `d2export doctor` says why"):
+        select(**FITTING, parameters=parameters, using="native")
+
+
+@needs_native
+def test_a_tensor_that_wants_a_gradient_is_only_read() -> None:
+    features = FITTING["features"].clone().requires_grad_()
+    kept = select(**(FITTING | {"features": features}), parameters=PruneParameters(keep=2))
+    assert kept.tolist() == [[0, 1], [0, 1]]
 
 
 # --- Arguments that do not fit ------------------------------------------------------------------

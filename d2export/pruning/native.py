@@ -1,0 +1,85 @@
+"""The selection as native code for arrays in host memory: `plugins/core`, by `d2export._native`.
+
+An installation has it where there was a C++ compiler; `d2export doctor` says so.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.errors import EnvironmentMismatch
+from d2export.pruning.parameters import PruneParameters
+
+Int32 = npt.NDArray[np.int32]
+
+
+@cache
+def available() -> bool:
+    """Whether this installation has the native core."""
+    return find_spec("d2export._native") is not None
+
+
+def select(
+    features: Any, importance: Any, prior: Any, grid: Any, parameters: PruneParameters
+) -> Int32:
+    """Kept token ids of each image, `[B, M]`, ascending.
+
+    Numpy arrays, or tensors that DLPack shares from host memory; what is row-major is not copied.
+    One thread; Python's other threads run on.
+
+    Args:
+        features: `[B, N, C]` float32, float16 or bfloat16.
+        importance: `[B, N]` or per head `[B, H, N]`, float32.
+        prior: `[N]` float32.
+        grid: `[N, 2]` float32, token centres on the image canvas.
+        parameters: attributes of the op.
+
+    Raises:
+        ValueError: a rank, length or dtype that does not fit; the argument is named.
+        EnvironmentMismatch: this installation has no native core.
+    """
+    require()
+    from d2export import _native
+
+    shared, dtype = _shareable(features)
+    return _native.select(shared, importance, prior, grid, **vars(parameters), dtype=dtype)
+
+
+def prune(
+    features: npt.NDArray[Any],
+    importance: Any,
+    prior: Any,
+    grid: Any,
+    parameters: PruneParameters,
+) -> tuple[npt.NDArray[Any], Int32]:
+    """Kept tokens `[B, M, C]` in the dtype of `features`, and their ids `[B, M]`.
+
+    Arguments and errors are those of `select`; bfloat16 is that of ml_dtypes.
+    """
+    require()
+    from d2export import _native
+
+    shared, dtype = _shareable(features)
+    kept, indices = _native.prune(shared, importance, prior, grid, **vars(parameters), dtype=dtype)
+    return kept.view(features.dtype), indices
+
+
+def require() -> None:
+    """Raise EnvironmentMismatch where the native core is missing."""
+    if not available():
+        raise EnvironmentMismatch(
+            "this installation of d2export has no native core",
+            "`d2export doctor` says why, and what to type.",
+        )
+
+
+def _shareable(features: Any) -> tuple[Any, str | None]:
+    """As an array that can be shared: numpy shares ml_dtypes' bfloat16 with nobody."""
+    if isinstance(features, np.ndarray) and features.dtype.name == "bfloat16":
+        return features.view(np.uint16), "bfloat16"
+    return features, None

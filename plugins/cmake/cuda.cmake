@@ -1,0 +1,67 @@
+# Whether CUDA code is built (D2EXPORT_WITH_CUDA), with which compiler and for which GPUs.
+#
+# AUTO builds it where there is nvcc. For a Python installation there must be a GPU, too: it is made
+# for the machine it is made on, and CUDA code takes minutes to compile.
+include_guard(GLOBAL)
+
+set(D2EXPORT_CUDA AUTO CACHE STRING "CUDA code: AUTO (where there is nvcc), ON or OFF")
+set(D2EXPORT_NEWER_ARCHITECTURES "" CACHE STRING
+    "Added to CMAKE_CUDA_ARCHITECTURES as far as this nvcc knows them")
+set(D2EXPORT_WITH_CUDA OFF)
+
+if(NOT D2EXPORT_CUDA MATCHES "^(AUTO|ON|OFF)$")
+    message(FATAL_ERROR "D2EXPORT_CUDA is ${D2EXPORT_CUDA}, expected AUTO, ON or OFF")
+endif()
+
+file(GLOB gpus /dev/nvidia[0-9]* /dev/nvhost-gpu /dev/nvgpu)
+if(NOT CMAKE_CUDA_COMPILER AND NOT D2EXPORT_CUDA STREQUAL "OFF")
+    # On a Jetson it is installed, but not on the PATH.
+    find_program(D2EXPORT_NVCC nvcc HINTS ENV CUDACXX ENV CUDA_HOME ENV CUDA_PATH
+                 PATHS /usr/local/cuda PATH_SUFFIXES bin DOC "The CUDA compiler")
+    if(D2EXPORT_NVCC)
+        set(CMAKE_CUDA_COMPILER ${D2EXPORT_NVCC})
+    endif()
+endif()
+
+if(D2EXPORT_CUDA STREQUAL "OFF")
+    set(left_out LEFT_OUT "D2EXPORT_CUDA is OFF" ADD D2EXPORT_CUDA=ON)
+elseif(NOT CMAKE_CUDA_COMPILER)
+    set(left_out LEFT_OUT "nvcc is neither on the PATH nor in /usr/local/cuda/bin"
+                 ADD "install the CUDA toolkit (on a Jetson: apt install cuda-toolkit)")
+    if(D2EXPORT_CUDA STREQUAL "ON")
+        message(FATAL_ERROR
+            "D2EXPORT_CUDA is ON, but nvcc is neither on the PATH nor in /usr/local/cuda/bin. "
+            "Install the CUDA toolkit, or add: -DCMAKE_CUDA_COMPILER=<toolkit>/bin/nvcc")
+    endif()
+elseif(D2EXPORT_CUDA STREQUAL "AUTO" AND SKBUILD AND NOT gpus)
+    set(left_out LEFT_OUT "nvcc is here, but no NVIDIA GPU" ADD D2EXPORT_CUDA=ON)
+else()
+    set(D2EXPORT_WITH_CUDA ON)
+endif()
+if(NOT D2EXPORT_WITH_CUDA)
+    d2export_part(cuda ${left_out})
+    return()
+endif()
+
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+    if(gpus AND CMAKE_VERSION VERSION_GREATER_EQUAL 3.24)
+        set(CMAKE_CUDA_ARCHITECTURES native)
+    else()
+        set(CMAKE_CUDA_ARCHITECTURES 80 86 87 89 90)
+    endif()
+endif()
+enable_language(CUDA)
+find_package(CUDAToolkit REQUIRED)
+
+if(D2EXPORT_NEWER_ARCHITECTURES)
+    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch
+                    OUTPUT_VARIABLE known COMMAND_ERROR_IS_FATAL ANY)
+    foreach(architecture IN LISTS D2EXPORT_NEWER_ARCHITECTURES)
+        if(known MATCHES "compute_${architecture}\n")
+            list(APPEND CMAKE_CUDA_ARCHITECTURES ${architecture})
+        endif()
+    endforeach()
+endif()
+
+list(JOIN CMAKE_CUDA_ARCHITECTURES " " architectures)
+d2export_part(cuda BUILT "CUDA ${CMAKE_CUDA_COMPILER_VERSION} for sm ${architectures}")
