@@ -1,0 +1,395 @@
+"""The CUDA op on a GPU: is it right, and how fast is it?
+
+    python scripts/gpu/kernels.py [--library FILE] [--cases 200] [--seed N] [--json FILE]
+
+Needs a CUDA GPU and torch with CUDA. Builds plugins/ for this GPU with CMake and nvcc, unless
+--library names a libd2export_device_driver.so that was built elsewhere.
+
+1. equality: fresh random inputs, every dtype, against the CPU: indices and rows.
+2. the same under compute-sanitizer's memcheck, racecheck and synccheck, where it is installed.
+3. one captured CUDA graph, replayed on new inputs in the same memory.
+4. time: CUDA events around many launches, medians; beside the paper's dense loop in torch on the
+   same GPU, and beside a plain copy of the features.
+
+Exit code 0: all passed; 1: a check failed; 3: this machine cannot run it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+from d2export.models.tiling import token_grid  # noqa: E402
+from d2export.pruning.parameters import PruneParameters  # noqa: E402
+from d2export.pruning.selection import (  # noqa: E402
+    Scored,
+    debias,
+    diagonal_of,
+    select,
+    similarity,
+    unit,
+)
+
+DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
+MARGIN = 1e-4  # no similarity of a case that is compared lies so close to theta
+GOALS = {(3328, 4096, 333): 150.0, (576, 4096, 57): 40.0}  # microseconds, float16, on an H200
+
+
+class Shape(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_int32) for name in ("batch", "heads", "tokens", "channels")]
+
+
+class Inputs(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("features", "importance", "prior", "grid")),
+        ("type", ctypes.c_int32),
+    ]
+
+
+class Parameters(ctypes.Structure):
+    _fields_ = [
+        ("keep", ctypes.c_int64),
+        ("keep_permille", ctypes.c_int64),
+        *((name, ctypes.c_float) for name in ("pivot_ratio", "alpha", "theta", "eps")),
+        ("pivots_block", ctypes.c_bool),
+    ]
+
+
+class Launch:
+    """One op with its memory: call it to enqueue it on the current stream."""
+
+    def __init__(self, library: ctypes.CDLL, inputs: Scored, parameters: PruneParameters) -> None:
+        features, importance, prior, grid = inputs
+        batch, tokens, channels = features.shape
+        heads = importance.shape[1] if importance.dim() == 3 else 1
+        kept = parameters.kept(tokens)
+        self.inputs = inputs
+        self.kept = features.new_empty(batch, kept, channels)
+        self.indices = torch.empty(batch, kept, dtype=torch.int32, device=features.device)
+        self._library = library
+        self._shape = Shape(batch, heads, tokens, channels)
+        self._pointers = Inputs(
+            *(tensor.data_ptr() for tensor in (features, importance, prior, grid)),
+            DTYPES[features.dtype],
+        )
+        self._parameters = Parameters(**parameters.attributes())
+        size = library.d2export_workspace_bytes(
+            ctypes.byref(self._shape), ctypes.byref(self._parameters)
+        )
+        self.workspace = torch.empty(size, dtype=torch.uint8, device=features.device)
+
+    def __call__(self) -> None:
+        fault = self._library.d2export_prune(
+            ctypes.byref(self._shape),
+            ctypes.byref(self._pointers),
+            ctypes.byref(self._parameters),
+            ctypes.c_void_p(self.kept.data_ptr()),
+            ctypes.c_void_p(self.indices.data_ptr()),
+            ctypes.c_void_p(self.workspace.data_ptr()),
+            ctypes.c_void_p(torch.cuda.current_stream().cuda_stream),
+        )
+        if fault is not None:
+            raise RuntimeError(f"the launch failed: {fault.decode()}")
+
+
+def load(path: Path) -> ctypes.CDLL:
+    library = ctypes.CDLL(str(path))
+    library.d2export_workspace_bytes.restype = ctypes.c_size_t
+    library.d2export_prune.restype = ctypes.c_char_p
+    return library
+
+
+def build(folder: Path) -> Path:
+    """The library, compiled for this GPU."""
+    major, minor = torch.cuda.get_device_capability()
+    settings = [
+        "-DD2EXPORT_TESTS=ON",
+        "-DD2EXPORT_CUDA=ON",
+        f"-DCMAKE_CUDA_ARCHITECTURES={major}{minor}",
+    ]
+    subprocess.run(["cmake", "-S", ROOT / "plugins", "-B", folder, *settings], check=True)
+    target = ["--target", "d2export_device_driver", "--parallel"]
+    subprocess.run(["cmake", "--build", folder, *target], check=True)
+    return folder / "tests" / "libd2export_device_driver.so"
+
+
+# --- 1. Equality ----------------------------------------------------------------------------------
+
+
+def random_case(generator: torch.Generator, dtype: torch.dtype) -> tuple[Scored, PruneParameters]:
+    """Tokens of a few kinds, so that there are edges; theta where no similarity is near."""
+
+    def number(low: int, high: int) -> int:
+        return int(torch.randint(low, high, (), generator=generator))
+
+    tokens = number(1, 1200) if number(0, 8) else 3328
+    channels = (8, 33, 64, 896, 1024, 4096)[number(0, 6)]
+    batch, heads = number(1, 4), number(1, 9)
+    kinds = torch.randn(number(1, 400), channels, generator=generator)
+    chosen = torch.randint(len(kinds), (batch, tokens), generator=generator)
+    noise = torch.randn(batch, tokens, channels, generator=generator)
+    features = (kinds[chosen] + (0.0, 0.3, 1.0)[number(0, 3)] * noise).to(dtype)
+    importance = torch.randint(4096, (batch, heads, tokens), generator=generator) / 4096
+    grid = torch.from_numpy(token_grid(4, 3, 16))[:tokens]
+    alpha = (0.25, 0.5, 1.0)[number(0, 3)]
+    parameters = PruneParameters(
+        keep=number(1, tokens + 2),
+        pivot_ratio=(0.0, 0.3, 0.7)[number(0, 3)],
+        alpha=alpha,
+        theta=theta_between(features, grid, alpha, generator),
+        pivots_block=number(0, 3) == 0,
+    )
+    return Scored(features, importance, torch.ones(tokens), grid), parameters
+
+
+def theta_between(
+    features: Tensor, grid: Tensor, alpha: float, generator: torch.Generator
+) -> float:
+    """The widest gap between similarities near a random quantile; 2 if they are all close."""
+    diagonal = diagonal_of(grid)
+    values = torch.cat(
+        [
+            similarity(rows, rows, grid, grid, diagonal, alpha).flatten()
+            for rows in map(unit, features)
+        ]
+    )
+    values = values.sort().values
+    start = int(torch.rand((), generator=generator) * len(values))
+    window = values[start : start + 20000]
+    gaps = window.diff()
+    if not len(gaps) or float(gaps.max()) < 2 * MARGIN:
+        return 2.0
+    widest = int(gaps.argmax())
+    return float((window[widest] + window[widest + 1]) / 2)
+
+
+def check_equality(library: ctypes.CDLL, cases: int, seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    wrong = 0
+    for number in range(cases):
+        dtype = list(DTYPES)[number % 3]
+        inputs, parameters = random_case(generator, dtype)
+        expected = select(*inputs, parameters)
+        launch = Launch(library, Scored(*(tensor.cuda() for tensor in inputs)), parameters)
+        launch()
+        indices = launch.indices.cpu()
+        rows = expected.long().unsqueeze(-1).expand(-1, -1, inputs.features.shape[2])
+        equal = torch.equal(indices, expected) and torch.equal(
+            launch.kept.cpu(), inputs.features.gather(1, rows)
+        )
+        if not equal:
+            wrong += 1
+            print(f"  differs: case {number}, {dtype}, {list(inputs.features.shape)}, {parameters}")
+    return {"cases": cases, "seed": seed, "wrong": wrong, "passed": wrong == 0}
+
+
+# --- 2. compute-sanitizer -------------------------------------------------------------------------
+
+
+def check_sanitizers(path: Path, seed: int) -> dict[str, Any]:
+    tool = shutil.which("compute-sanitizer")
+    if tool is None:
+        return {"passed": None, "why": "compute-sanitizer is not on the PATH: not run"}
+    results: dict[str, Any] = {}
+    for check in ("memcheck", "racecheck", "synccheck"):
+        command = [tool, f"--tool={check}", "--error-exitcode=9", sys.executable, __file__]
+        only = ["--library", str(path), "--only-equality", "--cases", "6", "--seed", str(seed)]
+        done = subprocess.run([*command, *only], capture_output=True, text=True, check=False)
+        results[check] = done.returncode == 0
+        if done.returncode:
+            print(done.stdout[-2000:], done.stderr[-2000:])
+    return {**results, "passed": all(results.values())}
+
+
+# --- 3. CUDA graph --------------------------------------------------------------------------------
+
+
+def check_graph(library: ctypes.CDLL, seed: int) -> dict[str, Any]:
+    generator = torch.Generator().manual_seed(seed)
+    first, parameters = random_case(generator, torch.float16)
+    launch = Launch(library, Scored(*(tensor.cuda() for tensor in first)), parameters)
+    launch()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        launch()
+    wrong = 0
+    replays = 20
+    for _ in range(replays):
+        importance = torch.randint(4096, first.importance.shape, generator=generator) / 4096
+        launch.inputs.importance.copy_(importance)
+        graph.replay()
+        torch.cuda.synchronize()
+        expected = select(*first._replace(importance=importance), parameters)
+        wrong += not torch.equal(launch.indices.cpu(), expected)
+    return {"replays": replays, "wrong": wrong, "passed": wrong == 0}
+
+
+# --- 4. Time --------------------------------------------------------------------------------------
+
+
+def dense_loop(inputs: Scored, parameters: PruneParameters) -> Tensor:
+    """The paper's loop on the GPU: the full graph, then one argmax and one masking a token."""
+    features, importance, prior, grid = inputs
+    wanted = parameters.kept(features.shape[1])
+    r = debias(importance, prior, parameters.eps)[0]
+    rows = unit(features[0]).to(features.dtype)
+    offset = torch.cdist(grid, grid)
+    spatial = 1 - offset / diagonal_of(grid)
+    edges = (
+        parameters.alpha * (rows @ rows.T).float() + (1 - parameters.alpha) * spatial
+        > parameters.theta
+    )
+    kept = r.topk(parameters.pivots(wanted)).indices
+    available = r.index_fill(0, kept, -torch.inf)
+    members = []
+    for _ in range(wanted - len(kept)):
+        best = available.argmax().view(1)
+        members.append(best)
+        available = available.masked_fill(edges[best[0]], -torch.inf)
+        available.index_fill_(0, best, -torch.inf)
+    return torch.cat([kept, *members]).sort().values
+
+
+def microseconds(call: Callable[[], Any], runs: int, at_once: int) -> float:
+    """Median time of one call on the GPU, by events around `at_once` of them."""
+    for _ in range(3):
+        call()
+    times = []
+    for _ in range(runs):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        start.record()
+        for _ in range(at_once):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(1e3 * start.elapsed_time(end) / at_once)
+    return statistics.median(times)
+
+
+def graphed(call: Callable[[], Any]) -> Callable[[], None]:
+    """The call as a CUDA graph: what the GPU takes, without the launches of the host."""
+    call()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def timed_case(tokens: int, channels: int, keep: int, dtype: torch.dtype, kind: str) -> Any:
+    generator = torch.Generator().manual_seed(0)
+    grid = token_grid(4, 3, 16) if tokens == 3328 else token_grid(1, 1, round(tokens**0.5))
+    features = torch.randn(1, tokens, channels, generator=generator)
+    parameters = PruneParameters(keep=keep)
+    if kind == "worst":  # one kind less than the set may hold: it is exhausted, all are visited
+        missing = keep - parameters.pivots(keep)
+        kinds = torch.randn(missing - 1, channels, generator=generator)
+        chosen = torch.randint(missing - 1, (1, tokens), generator=generator)
+        features = kinds[chosen] + 0.1 * features
+        parameters = PruneParameters(keep=keep, alpha=1.0, theta=0.8)
+    inputs = Scored(
+        features.to(dtype),
+        torch.rand(1, tokens, generator=generator),
+        torch.ones(tokens),
+        torch.from_numpy(grid),
+    )
+    return Scored(*(tensor.cuda() for tensor in inputs)), parameters
+
+
+def measure(library: ctypes.CDLL) -> list[dict[str, Any]]:
+    rows = []
+    print(
+        "microseconds, medians  tokens     d  keep  dtype     d2export   graph   dense loop"
+        "    ratio  copy of input  goal"
+    )
+    for tokens, channels, keep in [(576, 4096, 57), (3328, 4096, 333), (3328, 1024, 333)]:
+        for kind in ("random", "worst"):
+            for dtype in (torch.float16, torch.float32):
+                inputs, parameters = timed_case(tokens, channels, keep, dtype, kind)
+                launch = Launch(library, inputs, parameters)
+                op = microseconds(launch, runs=20, at_once=50)
+                replay = microseconds(graphed(launch), runs=20, at_once=50)
+                loop = microseconds(lambda i=inputs, p=parameters: dense_loop(i, p), 5, 1)
+                target = torch.empty_like(inputs.features)
+                copy = microseconds(
+                    lambda i=inputs, t=target: t.copy_(i.features), runs=20, at_once=50
+                )
+                goal = GOALS.get((tokens, channels, keep)) if dtype == torch.float16 else None
+                name = str(dtype).removeprefix("torch.")
+                print(
+                    f"{kind:<22}{tokens:>7}{channels:>6}{keep:>6}  {name:<8}{op:>10.1f}"
+                    f"{replay:>8.1f}{loop:>13.1f}{loop / op:>9.0f}{copy:>15.1f}  {goal or ''}",
+                    flush=True,
+                )
+                rows.append(
+                    {
+                        "input": kind,
+                        "tokens": tokens,
+                        "channels": channels,
+                        "keep": keep,
+                        "dtype": name,
+                        "op_us": op,
+                        "graph_us": replay,
+                        "dense_loop_us": loop,
+                        "copy_us": copy,
+                        "goal_us": goal,
+                    }
+                )
+    return rows
+
+
+def main() -> int:
+    """Run everything, print as it goes, and write the figures if asked to."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--library", type=Path)
+    parser.add_argument("--cases", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=torch.seed() % 2**32)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--only-equality", action="store_true")
+    arguments = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("No CUDA GPU, or a torch without CUDA: not run.", file=sys.stderr)
+        return 3
+    with tempfile.TemporaryDirectory() as folder:
+        path = arguments.library or build(Path(folder))
+        library = load(path)
+        gpu = torch.cuda.get_device_name()
+        print(f"{gpu}, CUDA {torch.version.cuda}, torch {torch.__version__}, seed {arguments.seed}")
+        report: dict[str, Any] = {"gpu": gpu, "cuda": torch.version.cuda}
+        report["equality"] = check_equality(library, arguments.cases, arguments.seed)
+        print(f"equality: {report['equality']}")
+        if not arguments.only_equality:
+            report["sanitizers"] = check_sanitizers(path, arguments.seed)
+            print(f"compute-sanitizer: {report['sanitizers']}")
+            report["graph"] = check_graph(library, arguments.seed)
+            print(f"CUDA graph: {report['graph']}")
+            report["time"] = measure(library)
+    failed = [
+        name
+        for name in report
+        if isinstance(report[name], dict) and report[name].get("passed") is False
+    ]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"FAILED: {', '.join(failed)}" if failed else "PASSED")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
