@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from d2export.engine import custom_op
 from d2export.errors import BundleError, EnvironmentMismatch, UsageError
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ def open_session(
 ) -> onnxruntime.InferenceSession:
     """A session for the graph in the file `model`, whose weights lie beside it.
 
+    `D2Prune` runs as `custom_op.selection_implementation(provider)` says.
+
     Args:
         precision: what the graph was cast to; `bf16` is emulated on the CPU.
         provider: `cpu` or `cuda`; never silently another one.
@@ -31,7 +34,8 @@ def open_session(
         extra_outputs: values inside the graph to return behind its own outputs.
 
     Raises:
-        EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing.
+        EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing, or
+            the native op cannot be loaded.
         UsageError: there is no such provider, or less than one thread is asked for.
         BundleError: the file is not a graph ONNX Runtime can read.
     """
@@ -42,6 +46,7 @@ def open_session(
     options.log_severity_level = 3
     if threads is not None:
         options.intra_op_num_threads = threads
+    custom_op.register(options, provider)
     try:
         emulate = precision == "bf16" and provider == "cpu"
         source = _source(model, emulate, extra_outputs, options)

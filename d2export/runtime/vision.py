@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from d2export.bundle.folder import Bundle
 from d2export.bundle.records import Graph
+from d2export.engine.custom_op import Implementation, selection_implementation
 from d2export.engine.onnxruntime import open_session
 from d2export.errors import BundleError, UsageError
 from d2export.models.images import load_image
@@ -79,6 +80,11 @@ class VisionRunner:
     def prune_session(self) -> onnxruntime.InferenceSession:
         """The pruning op alone."""
         return self.open(self.bundle.manifest.graphs.prune)
+
+    @property
+    def selection_implementation(self) -> Implementation:
+        """What runs the pruning op: native code, or the graph's function of standard operators."""
+        return selection_implementation(self._options["provider"])
 
     def open(
         self, graph: Graph, extra_outputs: tuple[str, ...] = ()

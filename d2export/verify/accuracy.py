@@ -65,9 +65,13 @@ class Case:
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """All cases of one check."""
+    """All cases of one check.
+
+    `selection_implementation` is `native` or `ONNX function`.
+    """
 
     backend: str
+    selection_implementation: str
     precision: str
     tolerances: Tolerances
     cases: tuple[Case, ...]

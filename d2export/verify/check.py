@@ -60,7 +60,9 @@ def check_bundle(
         cases.append(case)
         if progress is not None:
             progress.note(f"  {name}: {case.common} of {case.kept} kept tokens equal")
-    return AccuracyReport("onnxruntime", precision, tolerances, tuple(cases))
+    return AccuracyReport(
+        "onnxruntime", runner.selection_implementation, precision, tolerances, tuple(cases)
+    )
 
 
 def stored_references(bundle: Bundle) -> dict[str, Reference]:

@@ -27,13 +27,17 @@ class Latency:
 
 @dataclass(frozen=True)
 class StageLatency:
-    """One input size: the vision graph, and within it the selection, timed by itself."""
+    """One input size: the vision graph, and within it the selection, timed by itself.
+
+    `selection_implementation` is `native` or `ONNX function`.
+    """
 
     tiles: int
     tokens: int
     kept: int
     vision: Latency
     selection: Latency
+    selection_implementation: str
 
     @property
     def selection_share(self) -> float:
@@ -97,6 +101,7 @@ def bench_vision(
         measure(
             lambda: runner.prune_session.run(None, feeds), warmup=warmup, iterations=iterations
         ),
+        runner.selection_implementation,
     )
 
 

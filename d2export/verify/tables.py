@@ -49,7 +49,8 @@ def accuracy_table(report: AccuracyReport) -> str:
     tolerances = report.tolerances
     lines = [
         table(header, rows),
-        f"{report.backend} {report.precision} against PyTorch fp32: "
+        f"{report.backend} {report.precision} (selection: {report.selection_implementation}) "
+        "against PyTorch fp32: "
         f"{report.agreement:.2%} of the indices equal (asked: {tolerances.indices:.0%}), "
         f"largest rel. error {max(case.embeddings_error for case in report.cases):.1e} "
         f"(asked: {tolerances.embeddings:.0e})",
@@ -80,11 +81,15 @@ def latency_table(stages: Sequence[StageLatency]) -> str:
             *map(str, (stage.tiles, stage.tokens, stage.kept)),
             *(f"{getattr(latency, column):.2f}" for column in columns),
             f"{latency.median / stage.vision.median:.1%}",
+            runs_as,
         ]
         for stage in stages
-        for name, latency in (("vision", stage.vision), ("selection", stage.selection))
+        for name, latency, runs_as in (
+            ("vision", stage.vision, ""),
+            ("selection", stage.selection, stage.selection_implementation),
+        )
     ]
-    return table(["milliseconds", "tiles", "tokens", "kept", *columns, "share"], rows)
+    return table(["milliseconds", "tiles", "tokens", "kept", *columns, "share", "runs as"], rows)
 
 
 def layer_table(report: LayerReport) -> str:

@@ -31,7 +31,7 @@ def case(expected, embeds, indices, tolerances=FP32, near_ties=None):
 
 
 def report(precision, *cases):
-    return AccuracyReport("onnxruntime", precision, TOLERANCES[precision], cases)
+    return AccuracyReport("onnxruntime", "native", precision, TOLERANCES[precision], cases)
 
 
 def test_the_same_answer_passes():
