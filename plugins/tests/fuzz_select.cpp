@@ -196,9 +196,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     std::vector<std::int32_t> indices(ids, -1);
     std::vector<std::uint8_t> scratch(d2export::scratch_bytes(made.shape, made.parameters));
     const std::size_t linear = 16 * static_cast<std::size_t>(made.shape.tokens) +
-                               4 * static_cast<std::size_t>(kept + 1) *
-                                   static_cast<std::size_t>(made.shape.channels + 64 + 8);
-    demand(scratch.size() <= linear + 1024, "scratch memory beyond O(N + kept * C)");
+                               4 * static_cast<std::size_t>(kept + 16) *
+                                   static_cast<std::size_t>(made.shape.channels + 64 + 24);
+    demand(scratch.size() <= linear + 2048, "scratch memory beyond O(N + kept * C)");
     d2export::select(made.shape, made.inputs(), made.parameters, indices.data(), scratch.data());
     d2export::gather(made.shape, made.inputs(), kept, indices.data(), rows.data());
     check(made, kept, indices, rows);

@@ -99,4 +99,29 @@ void four_dots(const float* row, const float* const others[4], std::size_t lengt
     products[3] = d0 + d1;
 }
 
+D2EXPORT_VECTOR_VARIANTS
+void four_by_two_dots(const float* const rows[4], const float* const others[2], std::size_t length,
+                      float products[8]) noexcept {
+    const float* const a = rows[0];
+    const float* const b = rows[1];
+    const float* const c = rows[2];
+    const float* const d = rows[3];
+    const float* const left = others[0];
+    const float* const right = others[1];
+    float a0 = 0, a1 = 0, b0 = 0, b1 = 0, c0 = 0, c1 = 0, d0 = 0, d1 = 0;
+#pragma omp simd reduction(+ : a0, a1, b0, b1, c0, c1, d0, d1)
+    for (std::size_t i = 0; i < length; ++i) {
+        a0 += a[i] * left[i];
+        a1 += a[i] * right[i];
+        b0 += b[i] * left[i];
+        b1 += b[i] * right[i];
+        c0 += c[i] * left[i];
+        c1 += c[i] * right[i];
+        d0 += d[i] * left[i];
+        d1 += d[i] * right[i];
+    }
+    const float sums[8] = {a0, a1, b0, b1, c0, c1, d0, d1};
+    std::memcpy(products, sums, sizeof sums);
+}
+
 }  // namespace d2export

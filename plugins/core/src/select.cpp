@@ -5,9 +5,9 @@
 #include <limits>
 
 #include "d2export/rules.h"
-#include "kept_panel.h"
 #include "ranking.h"
 #include "scratch.h"
+#include "walk.h"
 
 namespace d2export {
 namespace {
@@ -17,19 +17,19 @@ struct Work {
     float* scores;        // [N]
     std::uint64_t* keys;  // [N], rules::rank_key
     std::uint8_t* stays;  // [N]
-    KeptPanel panel;
+    Walk walk;
 
-    Work(const Shape& shape, std::int32_t panel_rows, void* memory) noexcept
+    Work(const Shape& shape, std::int32_t joining, void* memory) noexcept
         : scratch(memory),
           scores(scratch.take<float>(static_cast<std::size_t>(shape.tokens))),
           keys(scratch.take<std::uint64_t>(static_cast<std::size_t>(shape.tokens))),
           stays(scratch.take<std::uint8_t>(static_cast<std::size_t>(shape.tokens))),
-          panel(panel_rows, shape.channels, scratch) {}
+          walk(joining, shape.channels, scratch) {}
 };
 
-// Rows that a candidate may have to be compared with: the members of the independent set, and the
-// pivots where they block.
-std::int32_t panel_rows(const Shape& shape, const Parameters& parameters) noexcept {
+// Tokens that a candidate may have to be compared with: the members of the independent set, and
+// the pivots where they block.
+std::int32_t joining(const Shape& shape, const Parameters& parameters) noexcept {
     const std::int32_t kept = parameters.kept(shape.tokens);
     if (kept == shape.tokens) {
         return 0;
@@ -84,20 +84,21 @@ void select_one(const Shape& shape, const Inputs& inputs, const void* features,
     const Neighbourhood neighbourhood{features,         inputs.type,
                                       inputs.grid,      diagonal_of(inputs.grid, shape.tokens),
                                       parameters.alpha, parameters.theta};
-    work.panel.clear();
+    Walk& walk = work.walk;
+    walk.start(neighbourhood);
     for (std::int32_t rank = 0; parameters.pivots_block && rank < pivots; ++rank) {
-        work.panel.stage(neighbourhood, ranking.pivot(rank));
-        work.panel.join();
+        walk.admit(ranking.pivot(rank));
     }
     std::int32_t missing = wanted - pivots;
-    for (std::int32_t rank = pivots; missing > 0 && rank < shape.tokens; ++rank) {
-        const std::int32_t token = ranking.residual(rank, missing);
-        work.panel.stage(neighbourhood, token);
-        if (!work.panel.has_neighbour(neighbourhood)) {
-            work.panel.join();
-            work.stays[token] = 1;
-            --missing;
+    for (std::int32_t rank = pivots; missing > 0 && rank < shape.tokens;) {
+        const std::int32_t batch = std::min(missing, Walk::kBatch);
+        for (; walk.proposed() < batch && rank < shape.tokens; ++rank) {
+            walk.propose(ranking.residual(rank, missing));
         }
+        walk.decide([&](std::int32_t token) {
+            work.stays[token] = 1;
+            return --missing > 0;
+        });
     }
     // The independent set ran out: fill by importance.
     for (std::int32_t rank = pivots; missing > 0; ++rank) {
@@ -110,7 +111,7 @@ void select_one(const Shape& shape, const Inputs& inputs, const void* features,
 }  // namespace
 
 std::size_t scratch_bytes(const Shape& shape, const Parameters& parameters) noexcept {
-    const Work work(shape, panel_rows(shape, parameters), nullptr);
+    const Work work(shape, joining(shape, parameters), nullptr);
     return work.scratch.taken();
 }
 
@@ -125,7 +126,7 @@ void select(const Shape& shape, const Inputs& inputs, const Parameters& paramete
         }
         return;
     }
-    Work work(shape, panel_rows(shape, parameters), scratch);
+    Work work(shape, joining(shape, parameters), scratch);
     const auto tokens = static_cast<std::size_t>(shape.tokens);
     const std::size_t picture =
         tokens * static_cast<std::size_t>(shape.channels) * bytes_of(inputs.type);
