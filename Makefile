@@ -4,14 +4,20 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: setup demo test lint clean
+# What a change of which makes the installation old, and what clang-format reads.
+BUILD   := pyproject.toml constraints.txt plugins/CMakeLists.txt \
+           $(wildcard plugins/cmake/* plugins/*/CMakeLists.txt)
+SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.cu' -o -name '*.h')
+
+.PHONY: setup demo test lint fuzz clean
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: pyproject.toml constraints.txt
+$(VENV)/.installed: $(BUILD) $(filter-out plugins/tests/%,$(SOURCES))
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing d2export, PyTorch and ONNX Runtime into $(VENV) (a minute or two) ..."
-	@$(BIN)/pip install -qq -c constraints.txt -e '.[ort,export,dev]'
+	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install -qq -e '.[ort,export,dev]'
+	@$(BIN)/d2export doctor | grep '^native core'
 	@touch $@
 
 demo: setup
@@ -24,6 +30,24 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@echo "clang-format --dry-run --Werror plugins/**"
+	@$(BIN)/clang-format --dry-run --Werror $(SOURCES)
+
+# Half a minute of any bytes for each target, under sanitizers: libFuzzer's where there is Clang,
+# else seeded random ones.
+CLANG := $(firstword $(foreach name,clang++ clang++-14,$(shell command -v $(name))))
+FUZZ  := build/fuzz
+
+fuzz:
+	@cmake -S plugins -B $(FUZZ) -DD2EXPORT_TESTS=ON -DD2EXPORT_CUDA=OFF \
+	    '-DD2EXPORT_SANITIZE=address;undefined' \
+	    $(if $(CLANG),-DCMAKE_CXX_COMPILER=$(CLANG) -DD2EXPORT_FUZZ=ON)
+	@cmake --build $(FUZZ) --parallel 2
+	@cd $(FUZZ) && for target in $$(find . -type f -executable -name 'fuzz_*'); do \
+	    echo "$$target ..."; \
+	    $$target $(if $(CLANG),-max_total_time=30,10000) > $$target.log 2>&1 \
+	        || { cat $$target.log; exit 1; }; \
+	done
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -15,6 +15,7 @@ import pytest
 from d2export.cli import main
 
 ROOT = Path(__file__).parent.parent
+PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1"]
 PROGRAM = [sys.executable, "-m", "d2export"]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
@@ -96,3 +97,11 @@ def wait_for(process: subprocess.Popen[str], text: str) -> None:
 def names(folder: Path) -> list[str]:
     """What a folder holds; nothing if it is not there."""
     return sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+
+
+def build_wheel(folder: Path, environment: dict[str, str]) -> Path:
+    """The package as it would be published, built from this working tree."""
+    command = [*PIP, "wheel", "-q", "--no-deps", "-w", folder, ROOT]
+    subprocess.run(command, env=environment, check=True)
+    (built,) = folder.glob("*.whl")
+    return built

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.command import Caller
+from tests.command import PIP, Caller, build_wheel
 from tests.small_checkpoints import write_small_checkpoint, write_tokenizer
 
 
@@ -14,6 +16,22 @@ from tests.small_checkpoints import write_small_checkpoint, write_tokenizer
 def d2(capsys: pytest.CaptureFixture[str]) -> Caller:
     """`d2("inspect", bundle)` is `d2export inspect BUNDLE`."""
     return Caller(capsys)
+
+
+@pytest.fixture(scope="session")
+def package_index(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Skips where pip can download nothing: a build downloads its tools."""
+    folder = tmp_path_factory.mktemp("probe")
+    command = [*PIP, "download", "-q", "--no-deps", "-d", folder, "typer"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    if answer.returncode:
+        pytest.skip(f"pip reaches no package index: {answer.stderr.strip().splitlines()[-1]}")
+
+
+@pytest.fixture(scope="session")
+def wheel(package_index: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package, built as this machine can."""
+    return build_wheel(tmp_path_factory.mktemp("wheel"), dict(os.environ))
 
 
 @pytest.fixture(scope="session")

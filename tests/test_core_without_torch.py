@@ -23,23 +23,6 @@ DATA = (
 
 
 @pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as it would be published, built from this working tree."""
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--retries", "1"]
-    index = subprocess.run(
-        [*pip, "download", "-q", "--no-deps", "-d", folder / "probe", "typer"],
-        capture_output=True,
-        text=True,
-    )
-    if index.returncode:
-        pytest.skip(f"pip reaches no package index: {index.stderr.strip().splitlines()[-1]}")
-    subprocess.run([*pip, "wheel", "-q", "--no-deps", "-w", folder, ROOT], check=True)
-    (built,) = folder.glob("*.whl")
-    return built
-
-
-@pytest.fixture(scope="session")
 def core(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` of an environment with `d2export[ort]` and nothing else."""
     folder = tmp_path_factory.mktemp("core") / "venv"

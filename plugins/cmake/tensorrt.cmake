@@ -1,8 +1,8 @@
-# Where TensorRT's headers are (TENSORRT_INCLUDE_DIR), and which version they declare. Only headers
-# are needed: the plugin calls TensorRT through what it is handed.
+# Where TensorRT's headers are (TENSORRT_INCLUDE_DIR, or OFF), and which version they declare. Only
+# headers are needed: the plugin calls TensorRT through what it is handed.
 include_guard(GLOBAL)
 
-if(NOT TENSORRT_INCLUDE_DIR)
+if(NOT TENSORRT_INCLUDE_DIR AND NOT TENSORRT_INCLUDE_DIR STREQUAL "OFF")
     # The installed TensorRT first, then the newest header set of the cache.
     file(GLOB cached LIST_DIRECTORIES true $ENV{HOME}/.cache/d2export/tensorrt/*/include)
     list(SORT cached COMPARE NATURAL ORDER DESCENDING)
@@ -20,6 +20,9 @@ endif()
 
 if(NOT D2EXPORT_WITH_CUDA)
     d2export_part(tensorrt LEFT_OUT "the plugin needs the CUDA part" ADD D2EXPORT_CUDA=ON)
+elseif(TENSORRT_INCLUDE_DIR STREQUAL "OFF")
+    d2export_part(tensorrt LEFT_OUT "TENSORRT_INCLUDE_DIR is OFF"
+                           ADD "TENSORRT_INCLUDE_DIR=<folder of NvInferRuntime.h>")
 elseif(NOT TENSORRT_INCLUDE_DIR)
     d2export_part(tensorrt
         LEFT_OUT "NvInferRuntime.h is not where the system keeps headers, nor in ~/.cache/d2export/tensorrt"
