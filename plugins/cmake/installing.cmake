@@ -1,5 +1,4 @@
 # `cmake --install`: headers, libraries, and the package that find_package(d2export) finds.
-# Plugin libraries install themselves.
 include_guard(GLOBAL)
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
@@ -17,6 +16,12 @@ foreach(name IN LISTS D2EXPORT_TARGETS)
     install(EXPORT d2export_${name} NAMESPACE d2export:: FILE d2export_${name}.cmake
             DESTINATION ${package} COMPONENT development)
     install(DIRECTORY ${name}/include/ TYPE INCLUDE COMPONENT development)
+endforeach()
+
+foreach(library IN ITEMS d2export_plugin d2export_plugin_register)
+    if(TARGET ${library})
+        install(TARGETS ${library} LIBRARY COMPONENT runtime)
+    endif()
 endforeach()
 
 configure_package_config_file(cmake/d2exportConfig.cmake.in d2exportConfig.cmake
