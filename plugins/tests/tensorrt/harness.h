@@ -1,0 +1,85 @@
+// What the parts of the harness share.
+#pragma once
+
+#include <NvInferRuntime.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "expressions.h"
+
+namespace d2export::tests {
+
+inline void demand(bool condition, const std::string& what) {
+    if (!condition) {
+        std::printf("FAILED: %s\n", what.c_str());
+        std::exit(1);
+    }
+}
+
+// Plugin fields with values of their own.
+class FieldList {
+ public:
+    FieldList& whole(const char* name, std::int32_t value) {
+        wholes_.push_back(std::make_unique<std::int32_t>(value));
+        fields_.emplace_back(name, wholes_.back().get(), nvinfer1::PluginFieldType::kINT32, 1);
+        return *this;
+    }
+    FieldList& real(const char* name, float value) {
+        reals_.push_back(std::make_unique<float>(value));
+        fields_.emplace_back(name, reals_.back().get(), nvinfer1::PluginFieldType::kFLOAT32, 1);
+        return *this;
+    }
+    FieldList& field(const nvinfer1::PluginField& field) {
+        fields_.push_back(field);
+        return *this;
+    }
+    const nvinfer1::PluginFieldCollection* collection() {
+        collection_.nbFields = static_cast<std::int32_t>(fields_.size());
+        collection_.fields = fields_.data();
+        return &collection_;
+    }
+
+ private:
+    std::vector<std::unique_ptr<std::int32_t>> wholes_;
+    std::vector<std::unique_ptr<float>> reals_;
+    std::vector<nvinfer1::PluginField> fields_;
+    nvinfer1::PluginFieldCollection collection_{};
+};
+
+inline nvinfer1::Dims extents(std::initializer_list<int> values) {
+    nvinfer1::Dims dims{};
+    dims.nbDims = static_cast<std::int32_t>(values.size());
+    std::copy(values.begin(), values.end(), dims.d);
+    return dims;
+}
+
+inline nvinfer1::DimsExprs expressions(std::initializer_list<int> values, Builder& builder) {
+    nvinfer1::DimsExprs dims{};
+    for (const int value : values) {
+        dims.d[dims.nbDims++] = builder.constant(value);
+    }
+    return dims;
+}
+
+// Features, importance, prior, grid, kept, indices; row-major.
+std::vector<nvinfer1::PluginTensorDesc> tensors(nvinfer1::DataType features, int tokens = 576,
+                                                int channels = 1024);
+
+// The feature types this TensorRT has.
+std::vector<nvinfer1::DataType> feature_types();
+
+// A field list each, and what the message about it must say.
+struct BadFields {
+    FieldList list;
+    const char* message;
+};
+std::vector<BadFields> bad_fields();
+
+void check_plugin(void* library);  // for the version of our headers
+
+}  // namespace d2export::tests

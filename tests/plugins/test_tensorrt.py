@@ -1,0 +1,121 @@
+"""The TensorRT plugin: every header set, a host harness that calls it, and real registries.
+
+Nothing here needs a GPU. Header sets come from the cache that `scripts/tensorrt_headers.py` fills.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.drivers import ROOT
+
+VERSIONS = ("8.6.1", "10.3", "10.13", "10.16", "11.0", "11.1")
+HEADERS = Path.home() / ".cache" / "d2export" / "tensorrt"
+BUILD = ROOT / "build" / "native-tensorrt"
+NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+REGISTRIES = ("10.16.1.11", "11.4.0.106")  # TensorRT's lean runtime, as wheels
+
+IN_A_REGISTRY = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy
+import tensorrt_lean_bindings as trt
+
+registry = trt.get_plugin_registry()
+assert registry.get_creator("D2Prune", "1", "d2export") is None
+registry.load_library(sys.argv[2])
+assert registry.get_creator("D2Prune", "1", "") is None
+assert registry.get_creator("D2Prune", "2", "d2export") is None
+creator = registry.get_creator("D2Prune", "1", "d2export")
+
+
+def create(name):
+    value = numpy.array([64], numpy.int32)
+    fields = [trt.PluginField(name, value, trt.PluginFieldType.INT32)]
+    phase = trt.TensorRTPhase.BUILD
+    return creator.create_plugin("node", trt.PluginFieldCollection(fields), phase)
+
+
+assert create("keep") is not None
+assert create("kep") is None
+print("created by", trt.__version__)
+"""
+
+
+def run(*command: str | Path) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    return done.stdout + done.stderr
+
+
+def build(version: str) -> Path:
+    """Plugin and harness with the headers of `version`; the CUDA library is compiled once."""
+    if NVCC is None:
+        pytest.skip("nvcc: install the CUDA toolkit")
+    headers = HEADERS / version / "include"
+    if not headers.is_dir():
+        pytest.skip(
+            f"headers of TensorRT {version}: python scripts/tensorrt_headers.py get {version}"
+        )
+    settings = (
+        "-DD2EXPORT_TESTS=ON",
+        "-DD2EXPORT_CUDA=ON",
+        f"-DCMAKE_CUDA_COMPILER={NVCC}",
+        "-DCMAKE_CUDA_ARCHITECTURES=87;90",
+        "-DCMAKE_CXX_FLAGS=-Werror",
+        "-DCMAKE_CUDA_FLAGS=-Werror all-warnings",
+        f"-DTENSORRT_INCLUDE_DIR={headers}",
+    )
+    run("cmake", "-S", ROOT / "plugins", "-B", BUILD, *settings)
+    targets = ("d2export_plugin", "d2export_plugin_register", "tensorrt_harness")
+    run("cmake", "--build", BUILD, "--target", *targets, "--parallel", "2")
+    return BUILD / "tensorrt" / "libd2export_plugin.so"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_compiles_and_answers_the_host_harness(version: str) -> None:
+    plugin = build(version)
+    major, minor = version.split(".")[:2]
+    assert f"PASSED with the headers of TensorRT {major}.{minor}" in run(
+        BUILD / "tests" / "tensorrt_harness", plugin
+    )
+
+
+def test_it_exports_its_entry_points_and_needs_no_tensorrt() -> None:
+    plugin = build("10.3")
+    exported = run("nm", "-D", "--defined-only", plugin)
+    assert {"getCreators", "setLoggerFinder"} <= set(exported.split())
+    needed = run("nm", "-D", "--undefined-only", plugin)
+    assert "nvinfer" not in needed
+    assert "getPluginRegistry" not in run(
+        "nm", "-D", "--undefined-only", plugin.with_name("libd2export_plugin_register.so")
+    )
+
+
+def test_the_registering_library_says_what_is_missing() -> None:
+    build("10.3")
+    script = "import ctypes, sys; ctypes.CDLL(sys.argv[1])"
+    library = BUILD / "tensorrt" / "libd2export_plugin_register.so"
+    assert "no TensorRT 10 is loaded" in run(sys.executable, "-c", script, library)
+
+
+@pytest.mark.parametrize("version", REGISTRIES)
+def test_a_real_registry_finds_the_creator(version: str) -> None:
+    """One library, with the headers of 10.3, in a registry of 10.16 and in one of 11.4."""
+    plugin = build("10.3")
+    folder = ROOT / "build" / f"tensorrt-lean-{version}"
+    if not folder.is_dir():
+        packages = [f"tensorrt-lean-cu13-{part}=={version}" for part in ("libs", "bindings")]
+        pip = (sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", folder)
+        done = subprocess.run([*pip, *packages], capture_output=True, text=True, check=False)
+        if done.returncode:
+            shutil.rmtree(folder, ignore_errors=True)
+            pytest.skip(f"{' and '.join(packages)} from PyPI: {done.stderr.strip()[-200:]}")
+    answer = run(sys.executable, "-c", IN_A_REGISTRY, folder, plugin)
+    assert f"created by {version}" in answer
+    assert "there is no attribute 'kep'" in answer
