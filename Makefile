@@ -33,8 +33,9 @@ lint: setup
 	@echo "clang-format --dry-run --Werror plugins/**"
 	@$(BIN)/clang-format --dry-run --Werror $(SOURCES)
 
-# Half a minute of any bytes for each target, under sanitizers: libFuzzer's where there is Clang,
-# else seeded random ones.
+# Half a minute (SECONDS) of any bytes for each target, under sanitizers: libFuzzer's where there is
+# Clang, else seeded random ones.
+SECONDS := 30
 CLANG := $(firstword $(foreach name,clang++ clang++-14,$(shell command -v $(name))))
 FUZZ  := build/fuzz
 
@@ -43,11 +44,10 @@ fuzz:
 	    '-DD2EXPORT_SANITIZE=address;undefined' \
 	    $(if $(CLANG),-DCMAKE_CXX_COMPILER=$(CLANG) -DD2EXPORT_FUZZ=ON)
 	@cmake --build $(FUZZ) --parallel 2
-	@cd $(FUZZ) && for target in $$(find . -type f -executable -name 'fuzz_*'); do \
-	    echo "$$target ..."; \
-	    $$target $(if $(CLANG),-max_total_time=30,10000) > $$target.log 2>&1 \
-	        || { cat $$target.log; exit 1; }; \
-	done
+	@cd $(FUZZ) && find . -type f -executable -name 'fuzz_*' | xargs -P 2 -I TARGET sh -c \
+	    'echo "TARGET ..."; \
+	     TARGET $(if $(CLANG),-max_total_time=$(SECONDS) -max_len=4096 -len_control=0,10000) \
+	         > TARGET.log 2>&1 || { cat TARGET.log; exit 1; }'
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

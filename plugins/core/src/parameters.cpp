@@ -19,7 +19,8 @@ std::int32_t Parameters::pivots(std::int32_t kept) const noexcept {
 std::string Parameters::fault() const {
     const auto value = [](double number) {
         std::string text = std::to_string(number);
-        return text.substr(0, text.find_last_not_of('0') + 1);
+        text.erase(text.find_last_not_of('0') + 1);
+        return text.back() == '.' ? text + '0' : text;
     };
     if (keep < 0 || keep_permille < 0 || (keep > 0) == (keep_permille > 0)) {
         return "keep=" + std::to_string(keep) +
