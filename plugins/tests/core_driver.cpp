@@ -15,3 +15,24 @@ extern "C" __attribute__((visibility("default"))) std::int32_t d2export_run_core
     d2export::gather(*shape, *inputs, count, indices, kept);
     return count;
 }
+
+// The attributes' defaults, limits and arithmetic, to be compared with those of Python.
+extern "C" __attribute__((visibility("default"))) void d2export_default_parameters(
+    d2export::Parameters* parameters) {
+    *parameters = d2export::Parameters{};
+}
+
+extern "C" __attribute__((visibility("default"))) bool d2export_has_fault(
+    const d2export::Parameters* parameters) {
+    return !parameters->fault().empty();
+}
+
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_kept(
+    const d2export::Parameters* parameters, std::int32_t tokens) {
+    return parameters->kept(tokens);
+}
+
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_pivots(
+    const d2export::Parameters* parameters, std::int32_t kept) {
+    return parameters->pivots(kept);
+}

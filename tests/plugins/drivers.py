@@ -31,7 +31,9 @@ class _Inputs(Structure):
     ]
 
 
-class _Parameters(Structure):
+class Parameters(Structure):
+    """`d2export::Parameters`."""
+
     _fields_ = [
         ("keep", c_int64),
         ("keep_permille", c_int64),
@@ -56,12 +58,12 @@ class Drivers:
     """`core` and `phases`: `(case, dtype, parameters) -> (kept, indices)`."""
 
     def __init__(self, folder: Path) -> None:
-        self._library = ctypes.CDLL(str(folder / "libd2export_drivers.so"))
-        for function in (self._library.d2export_run_core, self._library.d2export_run_phases):
+        self.library = ctypes.CDLL(str(folder / "libd2export_drivers.so"))
+        for function in (self.library.d2export_run_core, self.library.d2export_run_phases):
             function.restype = c_int32
 
     def core(self, case: Case, dtype: str, parameters: PruneParameters) -> tuple[Array, Array]:
-        return self._run(self._library.d2export_run_core, case, dtype, parameters)
+        return self._run(self.library.d2export_run_core, case, dtype, parameters)
 
     def phases(
         self,
@@ -73,7 +75,7 @@ class Drivers:
     ) -> tuple[Array, Array]:
         """`blocks` of the grid, and in which order the host runs the threads of each."""
         settings = (c_int32(blocks), c_int32(ORDERS.index(order)))
-        return self._run(self._library.d2export_run_phases, case, dtype, parameters, *settings)
+        return self._run(self.library.d2export_run_phases, case, dtype, parameters, *settings)
 
     def _run(
         self, function: Any, case: Case, dtype: str, parameters: PruneParameters, *settings: Any
@@ -92,7 +94,7 @@ class Drivers:
             *(array.ctypes.data for array in (features, importance, prior, grid)),
             DTYPES.index(dtype),
         )
-        attributes = _Parameters(**parameters.attributes())
+        attributes = Parameters(**parameters.attributes())
         answer = function(
             byref(shape),
             byref(inputs),
