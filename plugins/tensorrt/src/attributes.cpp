@@ -61,7 +61,7 @@ bool take(const PluginField& field, float& value) noexcept {
 
 template <typename T>
 bool read(const PluginField& field, T& value, const char* expected, std::string& why) {
-    if (field.data == nullptr || field.length > 1) {
+    if (field.data == nullptr || field.length != 1) {
         why = "D2Prune: attribute " + std::string(field.name) + " has " +
               std::to_string(field.data == nullptr ? 0 : field.length) +
               " values, expected 1 number";

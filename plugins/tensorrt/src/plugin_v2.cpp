@@ -32,8 +32,14 @@ void PluginV2::serialize(void* buffer) const noexcept {
     std::memcpy(buffer, bytes.data(), bytes.size());
 }
 
-DimsExprs PluginV2::getOutputDimensions(std::int32_t output, const DimsExprs* inputs, std::int32_t,
+DimsExprs PluginV2::getOutputDimensions(std::int32_t output, const DimsExprs* inputs,
+                                        std::int32_t input_count,
                                         nvinfer1::IExprBuilder& builder) noexcept {
+    const std::string wrong = fault(inputs, input_count);
+    if (!wrong.empty()) {
+        report("D2Prune: " + wrong);
+        return {};
+    }
     return output_extents(output, inputs, parameters_, builder);
 }
 
@@ -52,14 +58,7 @@ bool PluginV2::supportsFormatCombination(std::int32_t position, const PluginTens
 
 void PluginV2::configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32_t input_count,
                                const DynamicPluginTensorDesc*, std::int32_t) noexcept {
-    if (input_count != kInputs) {
-        report("D2Prune has " + std::to_string(input_count) +
-               " inputs, expected features, importance, prior and grid");
-        return;
-    }
-    const nvinfer1::Dims* const largest[] = {&inputs[0].max, &inputs[1].max, &inputs[2].max,
-                                             &inputs[3].max};
-    const std::string wrong = fault(largest);
+    const std::string wrong = fault(inputs, input_count);
     if (!wrong.empty()) {
         report("D2Prune: " + wrong);
     }

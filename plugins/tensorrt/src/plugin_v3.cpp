@@ -41,15 +41,9 @@ std::int32_t PluginV3::getOutputShapes(const DimsExprs* inputs, std::int32_t inp
                                        const DimsExprs*, std::int32_t, DimsExprs* outputs,
                                        std::int32_t output_count,
                                        nvinfer1::IExprBuilder& builder) noexcept {
-    if (input_count != kInputs || output_count != kOutputs) {
-        report("D2Prune has " + std::to_string(input_count) + " inputs and " +
-               std::to_string(output_count) +
-               " outputs, expected features, importance, prior, grid and kept, indices");
-        return 1;
-    }
-    if (inputs[0].nbDims != 3) {
-        report("D2Prune: features has " + std::to_string(inputs[0].nbDims) +
-               " dimensions, expected [B, N, C]");
+    const std::string wrong = fault(inputs, input_count);
+    if (!wrong.empty()) {
+        report("D2Prune: " + wrong);
         return 1;
     }
     for (std::int32_t output = 0; output < output_count; ++output) {
@@ -66,11 +60,10 @@ bool PluginV3::supportsFormatCombination(std::int32_t position,
            supports(position, tensors[position].desc, tensors[0].desc);
 }
 
-std::int32_t PluginV3::configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32_t,
-                                       const DynamicPluginTensorDesc*, std::int32_t) noexcept {
-    const nvinfer1::Dims* const largest[] = {&inputs[0].max, &inputs[1].max, &inputs[2].max,
-                                             &inputs[3].max};
-    const std::string wrong = fault(largest);
+std::int32_t PluginV3::configurePlugin(const DynamicPluginTensorDesc* inputs,
+                                       std::int32_t input_count, const DynamicPluginTensorDesc*,
+                                       std::int32_t) noexcept {
+    const std::string wrong = fault(inputs, input_count);
     if (!wrong.empty()) {
         report("D2Prune: " + wrong);
         return 1;
@@ -84,11 +77,9 @@ std::size_t PluginV3::getWorkspaceSize(const DynamicPluginTensorDesc* inputs, st
     return cuda::workspace_bytes(shape_of(inputs[0].max, inputs[1].max), parameters_);
 }
 
-std::int32_t PluginV3::onShapeChange(const PluginTensorDesc* inputs, std::int32_t,
+std::int32_t PluginV3::onShapeChange(const PluginTensorDesc* inputs, std::int32_t input_count,
                                      const PluginTensorDesc*, std::int32_t) noexcept {
-    const nvinfer1::Dims* const extents[] = {&inputs[0].dims, &inputs[1].dims, &inputs[2].dims,
-                                             &inputs[3].dims};
-    const std::string wrong = fault(extents);
+    const std::string wrong = fault(inputs, input_count);
     if (!wrong.empty()) {
         report("D2Prune: " + wrong);
         return 1;

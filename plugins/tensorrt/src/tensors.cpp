@@ -63,6 +63,44 @@ bool is_feature_type(nvinfer1::DataType type) noexcept {
     return type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF;
 }
 
+std::string wrong_count(std::int32_t count) {
+    return "it has " + std::to_string(count) +
+           " inputs, expected features, importance, prior and grid";
+}
+
+// From TensorRT 10 on extents are int64.
+bool too_large(const Dims& extents) noexcept {
+    return std::any_of(extents.d, extents.d + extents.nbDims, [](std::int64_t extent) {
+        return extent > std::numeric_limits<std::int32_t>::max();
+    });
+}
+
+std::string fault(const Dims& features, const Dims& importance, const Dims& prior,
+                  const Dims& grid) {
+    if (features.nbDims != 3) {
+        return "features has shape " + text_of(features) + ", expected [B, N, C]";
+    }
+    const std::int32_t last = importance.nbDims - 1;
+    if ((last != 1 && last != 2) || !agree(importance.d[0], features.d[0]) ||
+        !agree(importance.d[last], features.d[1]) || (last == 2 && importance.d[1] == 0)) {
+        return "importance has shape " + text_of(importance) +
+               ", expected [B, N] or [B, H, N] for features " + text_of(features);
+    }
+    if (prior.nbDims != 1 || !agree(prior.d[0], features.d[1])) {
+        return "prior has shape " + text_of(prior) + ", expected [N] for features " +
+               text_of(features);
+    }
+    if (grid.nbDims != 2 || !agree(grid.d[0], features.d[1]) || !agree(grid.d[1], 2)) {
+        return "grid has shape " + text_of(grid) + ", expected [N, 2] for features " +
+               text_of(features);
+    }
+    if (too_large(features) || too_large(importance)) {
+        return "features has shape " + text_of(features) + " and importance " +
+               text_of(importance) + ", expected extents below 2^31";
+    }
+    return cuda::fault(shape_of(features, importance));
+}
+
 }  // namespace
 
 DimsExprs output_extents(std::int32_t output, const DimsExprs* inputs, const Parameters& parameters,
@@ -95,29 +133,25 @@ bool supports(std::int32_t position, const nvinfer1::PluginTensorDesc& tensor,
     }
 }
 
-std::string fault(const Dims* const inputs[kInputs]) {
-    const Dims& features = *inputs[0];
-    const Dims& importance = *inputs[1];
-    const Dims& prior = *inputs[2];
-    const Dims& grid = *inputs[3];
-    if (features.nbDims != 3) {
-        return "features has shape " + text_of(features) + ", expected [B, N, C]";
+std::string fault(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t count) {
+    return count == kInputs ? fault(inputs[0].max, inputs[1].max, inputs[2].max, inputs[3].max)
+                            : wrong_count(count);
+}
+
+std::string fault(const nvinfer1::PluginTensorDesc* inputs, std::int32_t count) {
+    return count == kInputs ? fault(inputs[0].dims, inputs[1].dims, inputs[2].dims, inputs[3].dims)
+                            : wrong_count(count);
+}
+
+std::string fault(const DimsExprs* inputs, std::int32_t count) {
+    if (count != kInputs) {
+        return wrong_count(count);
     }
-    const std::int32_t last = importance.nbDims - 1;
-    if ((last != 1 && last != 2) || !agree(importance.d[0], features.d[0]) ||
-        !agree(importance.d[last], features.d[1]) || (last == 2 && importance.d[1] == 0)) {
-        return "importance has shape " + text_of(importance) +
-               ", expected [B, N] or [B, H, N] for features " + text_of(features);
+    if (inputs[0].nbDims != 3) {
+        return "features has " + std::to_string(inputs[0].nbDims) +
+               " dimensions, expected [B, N, C]";
     }
-    if (prior.nbDims != 1 || !agree(prior.d[0], features.d[1])) {
-        return "prior has shape " + text_of(prior) + ", expected [N] for features " +
-               text_of(features);
-    }
-    if (grid.nbDims != 2 || !agree(grid.d[0], features.d[1]) || !agree(grid.d[1], 2)) {
-        return "grid has shape " + text_of(grid) + ", expected [N, 2] for features " +
-               text_of(features);
-    }
-    return cuda::fault(shape_of(features, importance));
+    return {};
 }
 
 Shape shape_of(const Dims& features, const Dims& importance) noexcept {
@@ -132,6 +166,11 @@ Shape shape_of(const Dims& features, const Dims& importance) noexcept {
 std::int32_t enqueue(const nvinfer1::PluginTensorDesc* descriptions, const void* const* inputs,
                      void* const* outputs, void* workspace, const Parameters& parameters,
                      cudaStream_t stream) noexcept {
+    const std::string wrong = fault(descriptions, kInputs);
+    if (!wrong.empty()) {
+        report("D2Prune: " + wrong);
+        return 1;
+    }
     const Shape shape = shape_of(descriptions[0].dims, descriptions[1].dims);
     const Inputs tensors{inputs[0], static_cast<const float*>(inputs[1]),
                          static_cast<const float*>(inputs[2]), static_cast<const float*>(inputs[3]),

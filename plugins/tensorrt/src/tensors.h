@@ -18,7 +18,7 @@ namespace d2export::tensorrt {
 inline constexpr std::int32_t kInputs = 4;
 inline constexpr std::int32_t kOutputs = 2;
 
-// Symbolic extents of an output.
+// Symbolic extents of an output, for inputs without fault().
 nvinfer1::DimsExprs output_extents(std::int32_t output, const nvinfer1::DimsExprs* inputs,
                                    const Parameters& parameters,
                                    nvinfer1::IExprBuilder& builder) noexcept;
@@ -29,13 +29,17 @@ nvinfer1::DimsExprs output_extents(std::int32_t output, const nvinfer1::DimsExpr
 bool supports(std::int32_t position, const nvinfer1::PluginTensorDesc& tensor,
               const nvinfer1::PluginTensorDesc& features) noexcept;
 
-// What does not fit in the ranks and extents of the inputs. Extents still unknown (-1) fit.
-std::string fault(const nvinfer1::Dims* const inputs[kInputs]);
+// What does not fit in the number, ranks and extents of the inputs: the largest extents that a
+// profile allows, those of a launch, or symbols. Extents still unknown (-1) fit.
+std::string fault(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t count);
+std::string fault(const nvinfer1::PluginTensorDesc* inputs, std::int32_t count);
+std::string fault(const nvinfer1::DimsExprs* inputs, std::int32_t count);
 
 // The op's shape, from extents that are known.
 Shape shape_of(const nvinfer1::Dims& features, const nvinfer1::Dims& importance) noexcept;
 
-// Enqueues the op. Returns 0, or another number after reporting why.
+// Enqueues the op, unless the inputs have a fault: TensorRT 8.x lets no plugin refuse them earlier.
+// Returns 0, or another number after reporting why.
 std::int32_t enqueue(const nvinfer1::PluginTensorDesc* descriptions, const void* const* inputs,
                      void* const* outputs, void* workspace, const Parameters& parameters,
                      cudaStream_t stream) noexcept;

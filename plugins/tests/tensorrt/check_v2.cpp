@@ -4,7 +4,7 @@
 
 #include <dlfcn.h>
 
-#include <cstring>
+#include <algorithm>
 #include <memory>
 
 #include "stderr_text.h"
@@ -36,6 +36,47 @@ void check_shapes(const Plugin& plugin, int tokens, int expected) {
            "shape of indices");
 }
 
+// TensorRT 8.x lets no plugin refuse a configuration: it logs, and refuses to run.
+void check_limits(const Plugin& plugin) {
+    for (const BadExtents& bad : bad_extents()) {
+        auto actual = tensors(nvinfer1::DataType::kHALF);
+        actual[bad.tensor].dims = bad.extents;
+        std::vector<nvinfer1::DynamicPluginTensorDesc> largest;
+        for (const auto& tensor : actual) {
+            largest.push_back({tensor, tensor.dims, tensor.dims});
+        }
+        {
+            const StderrText log;
+            dynamic(plugin).configurePlugin(largest.data(), 4, largest.data() + 4, 2);
+            demand(log.text().find(bad.message) != std::string::npos, log.text());
+        }
+        const StderrText log;
+        const void* const inputs[4] = {};
+        void* const outputs[2] = {};
+        demand(dynamic(plugin).enqueue(actual.data(), actual.data() + 4, inputs, outputs, nullptr,
+                                       nullptr) != 0,
+               std::string("refused: ") + bad.message);
+        demand(log.text().find(bad.message) != std::string::npos, log.text());
+    }
+    Builder builder;
+    const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};
+    const StderrText log;
+    demand(dynamic(plugin).getOutputDimensions(0, flat, 4, builder).nbDims == 0, "flat features");
+    demand(dynamic(plugin).getOutputDimensions(0, flat, 1, builder).nbDims == 0, "one input");
+    demand(log.text().find("features has 1 dimensions") != std::string::npos, log.text());
+    demand(log.text().find("it has 1 inputs") != std::string::npos, log.text());
+}
+
+nvinfer1::IPluginCreator& creator_of(void* library) {
+    using GetCreators = nvinfer1::IPluginCreator* const* (*)(std::int32_t&);
+    const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getPluginCreators"));
+    demand(get != nullptr, "getPluginCreators is not exported");
+    std::int32_t count = 0;
+    nvinfer1::IPluginCreator* const* const creators = get(count);
+    demand(count == 1, "one creator");
+    return *creators[0];
+}
+
 std::vector<unsigned char> bytes_of(const Plugin& plugin) {
     std::vector<unsigned char> bytes(plugin->getSerializationSize());
     plugin->serialize(bytes.data());
@@ -45,7 +86,7 @@ std::vector<unsigned char> bytes_of(const Plugin& plugin) {
 // Bytes at the very end of their memory, so that a sanitizer sees a read beyond.
 Plugin read(nvinfer1::IPluginCreator& creator, const std::vector<unsigned char>& bytes) {
     const auto exact = std::make_unique<unsigned char[]>(bytes.size());
-    std::memcpy(exact.get(), bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), exact.get());
     return Plugin(creator.deserializePlugin("node", exact.get(), bytes.size()));
 }
 
@@ -75,12 +116,8 @@ void check_hostile_bytes(nvinfer1::IPluginCreator& creator,
 }  // namespace
 
 void check_plugin(void* library) {
-    using GetCreators = nvinfer1::IPluginCreator* const* (*)(std::int32_t&);
-    const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getPluginCreators"));
-    demand(get != nullptr, "getPluginCreators is not exported");
-    std::int32_t count = 0;
-    nvinfer1::IPluginCreator& creator = *get(count)[0];
-    demand(count == 1 && creator.getPluginName() == std::string("D2Prune") &&
+    nvinfer1::IPluginCreator& creator = creator_of(library);
+    demand(creator.getPluginName() == std::string("D2Prune") &&
                creator.getPluginVersion() == std::string("1") &&
                creator.getPluginNamespace() == std::string("d2export"),
            "one creator by name, version and namespace");
@@ -122,6 +159,8 @@ void check_plugin(void* library) {
         demand(dynamic(plugin).getWorkspaceSize(described.data(), 4, described.data() + 4, 2) > 0,
                "a workspace");
     }
+
+    check_limits(plugin);
 
     const Plugin clone(dynamic(plugin).clone());
     demand(clone.get() != plugin.get() && bytes_of(clone) == bytes_of(plugin), "a clone is equal");

@@ -4,7 +4,6 @@
 
 #include <dlfcn.h>
 
-#include <cstring>
 #include <map>
 #include <memory>
 
@@ -87,20 +86,51 @@ void check_formats(const Plugin& plugin, nvinfer1::DataType type) {
 }
 
 void check_limits(const Plugin& plugin) {
-    const auto refused = [&](std::size_t place, nvinfer1::Dims extents, const char* message) {
-        auto described = dynamic(tensors(nvinfer1::DataType::kHALF));
-        described[place].max = extents;
-        const StderrText log;
-        demand(build_of(plugin).configurePlugin(described.data(), 4, described.data() + 4, 2) != 0,
-               std::string("refused: ") + message);
-        demand(log.text().find(message) != std::string::npos, log.text());
-    };
-    refused(0, extents({2, 576}), "features has shape [2, 576]");
-    refused(1, extents({2, 16, 575}), "importance has shape [2, 16, 575]");
-    refused(1, extents({2, 0, 576}), "importance has shape [2, 0, 576]");
-    refused(2, extents({577}), "prior has shape [577]");
-    refused(3, extents({576, 3}), "grid has shape [576, 3]");
-    refused(0, extents({2, 576, 9000}), "9000 channels, expected at most 8192");
+    auto& build = build_of(plugin);
+    auto& runtime = runtime_of(*plugin);
+    const void* const inputs[4] = {};
+    void* const outputs[2] = {};
+    auto refused = bad_extents();
+    nvinfer1::Dims beyond = extents({2, 576, 64});
+    beyond.d[0] = (std::int64_t{1} << 32) + 2;
+    refused.push_back({0, beyond, "[4294967298, 576, 64]"});
+    for (const BadExtents& bad : refused) {
+        auto actual = tensors(nvinfer1::DataType::kHALF);
+        actual[bad.tensor].dims = bad.extents;
+        const auto largest = dynamic(actual);
+        const auto check = [&bad](const auto& call) {
+            const StderrText log;
+            demand(call() != 0, std::string("refused: ") + bad.message);
+            demand(log.text().find(bad.message) != std::string::npos, log.text());
+        };
+        check([&] { return build.configurePlugin(largest.data(), 4, largest.data() + 4, 2); });
+        check([&] { return runtime.onShapeChange(actual.data(), 4, actual.data() + 4, 2); });
+        check([&] {
+            return runtime.enqueue(actual.data(), actual.data() + 4, inputs, outputs, nullptr,
+                                   nullptr);
+        });
+    }
+    const auto good = tensors(nvinfer1::DataType::kHALF);
+    const auto largest = dynamic(good);
+    const StderrText log;
+    demand(build.configurePlugin(largest.data(), 3, largest.data() + 4, 2) != 0, "three inputs");
+    demand(runtime.onShapeChange(good.data(), 3, good.data() + 4, 2) != 0, "three inputs again");
+    demand(runtime.onShapeChange(good.data(), 4, good.data() + 4, 2) == 0, "good extents");
+    Builder builder;
+    const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};
+    nvinfer1::DimsExprs shapes[2]{};
+    demand(build.getOutputShapes(flat, 4, nullptr, 0, shapes, 2, builder) != 0, "flat features");
+    demand(log.text().find("features has 1 dimensions") != std::string::npos, log.text());
+}
+
+auto& creator_of(void* library) {
+    using GetCreators = nvinfer1::IPluginCreatorInterface* const* (*)(std::int32_t&);
+    const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getCreators"));
+    demand(get != nullptr, "getCreators is not exported");
+    std::int32_t count = 0;
+    nvinfer1::IPluginCreatorInterface* const* const creators = get(count);
+    demand(count == 1, "one creator");
+    return static_cast<nvinfer1::IPluginCreatorV3One&>(*creators[0]);
 }
 
 // Attributes as TensorRT writes them into an engine: names and bytes, copied.
@@ -117,12 +147,8 @@ std::map<std::string, std::vector<unsigned char>> values_of(nvinfer1::IPluginV3&
 }  // namespace
 
 void check_plugin(void* library) {
-    using GetCreators = nvinfer1::IPluginCreatorInterface* const* (*)(std::int32_t&);
-    const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getCreators"));
-    demand(get != nullptr, "getCreators is not exported");
-    std::int32_t count = 0;
-    auto& creator = static_cast<nvinfer1::IPluginCreatorV3One&>(*get(count)[0]);
-    demand(count == 1 && creator.getPluginName() == std::string("D2Prune") &&
+    auto& creator = creator_of(library);
+    demand(creator.getPluginName() == std::string("D2Prune") &&
                creator.getPluginVersion() == std::string("1") &&
                creator.getPluginNamespace() == std::string("d2export"),
            "one creator by name, version and namespace");

@@ -60,10 +60,22 @@ std::vector<BadFields> bad_fields() {
     add("attribute keep is float32, expected int32").real("keep", 4.0F);
     add("attribute alpha is int32, expected float32").whole("keep", 4).whole("alpha", 1);
     add("attribute keep has 2 values").field({"keep", whole, PluginFieldType::kINT32, 2});
+    add("attribute keep has 0 values").field({"keep", whole, PluginFieldType::kINT32, 0});
+    add("attribute keep has -1 values").field({"keep", whole, PluginFieldType::kINT32, -1});
     add("attribute alpha has 0 values").field({"alpha", nullptr, PluginFieldType::kFLOAT32, 1});
     add("field type").field({"theta", &real, PluginFieldType::kCHAR, 1});
     add("there is no attribute ''").field({nullptr, &real, PluginFieldType::kFLOAT32, 1});
     return bad;
+}
+
+std::vector<BadExtents> bad_extents() {
+    return {{0, extents({2, 576}), "features has shape [2, 576]"},
+            {1, extents({576}), "importance has shape [576]"},
+            {1, extents({2, 16, 575}), "importance has shape [2, 16, 575]"},
+            {1, extents({2, 0, 576}), "importance has shape [2, 0, 576]"},
+            {2, extents({577}), "prior has shape [577]"},
+            {3, extents({576, 3}), "grid has shape [576, 3]"},
+            {0, extents({2, 576, 9000}), "9000 channels, expected at most 8192"}};
 }
 
 }  // namespace d2export::tests

@@ -80,6 +80,14 @@ struct BadFields {
 };
 std::vector<BadFields> bad_fields();
 
+// Extents that do not fit: of which tensor, and what the message about it must say.
+struct BadExtents {
+    std::size_t tensor;
+    nvinfer1::Dims extents;
+    const char* message;
+};
+std::vector<BadExtents> bad_extents();
+
 void check_plugin(void* library);  // for the version of our headers
 
 }  // namespace d2export::tests
