@@ -13,15 +13,15 @@ namespace d2export::tests {
 namespace {
 
 struct Destroy {
-    void operator()(nvinfer1::IPluginV2* plugin) const noexcept { plugin->destroy(); }
+    void operator()(nvinfer1::IPluginV2 *plugin) const noexcept { plugin->destroy(); }
 };
 using Plugin = std::unique_ptr<nvinfer1::IPluginV2, Destroy>;
 
-nvinfer1::IPluginV2DynamicExt& dynamic(const Plugin& plugin) {
-    return static_cast<nvinfer1::IPluginV2DynamicExt&>(*plugin);
+nvinfer1::IPluginV2DynamicExt &dynamic(const Plugin &plugin) {
+    return static_cast<nvinfer1::IPluginV2DynamicExt &>(*plugin);
 }
 
-void check_shapes(const Plugin& plugin, int tokens, int expected) {
+void check_shapes(const Plugin &plugin, int tokens, int expected) {
     Builder builder;
     const nvinfer1::DimsExprs inputs[] = {
         expressions({2, tokens, 1024}, builder), expressions({2, 16, tokens}, builder),
@@ -36,13 +36,14 @@ void check_shapes(const Plugin& plugin, int tokens, int expected) {
            "shape of indices");
 }
 
-// TensorRT 8.x lets no plugin refuse a configuration: it logs, and refuses to run.
-void check_limits(const Plugin& plugin) {
-    for (const BadExtents& bad : bad_extents()) {
+// TensorRT 8.x lets no plugin refuse a configuration: it logs, and refuses to
+// run.
+void check_limits(const Plugin &plugin) {
+    for (const BadExtents &bad : bad_extents()) {
         auto actual = tensors(nvinfer1::DataType::kHALF);
         actual[bad.tensor].dims = bad.extents;
         std::vector<nvinfer1::DynamicPluginTensorDesc> largest;
-        for (const auto& tensor : actual) {
+        for (const auto &tensor : actual) {
             largest.push_back({tensor, tensor.dims, tensor.dims});
         }
         {
@@ -51,8 +52,8 @@ void check_limits(const Plugin& plugin) {
             demand(log.text().find(bad.message) != std::string::npos, log.text());
         }
         const StderrText log;
-        const void* const inputs[4] = {};
-        void* const outputs[2] = {};
+        const void *const inputs[4] = {};
+        void *const outputs[2] = {};
         demand(dynamic(plugin).enqueue(actual.data(), actual.data() + 4, inputs, outputs, nullptr,
                                        nullptr) != 0,
                std::string("refused: ") + bad.message);
@@ -67,31 +68,32 @@ void check_limits(const Plugin& plugin) {
     demand(log.text().find("it has 1 inputs") != std::string::npos, log.text());
 }
 
-nvinfer1::IPluginCreator& creator_of(void* library) {
-    using GetCreators = nvinfer1::IPluginCreator* const* (*)(std::int32_t&);
+nvinfer1::IPluginCreator &creator_of(void *library) {
+    using GetCreators = nvinfer1::IPluginCreator *const *(*)(std::int32_t &);
     const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getPluginCreators"));
     demand(get != nullptr, "getPluginCreators is not exported");
     std::int32_t count = 0;
-    nvinfer1::IPluginCreator* const* const creators = get(count);
+    nvinfer1::IPluginCreator *const *const creators = get(count);
     demand(count == 1, "one creator");
     return *creators[0];
 }
 
-std::vector<unsigned char> bytes_of(const Plugin& plugin) {
+std::vector<unsigned char> bytes_of(const Plugin &plugin) {
     std::vector<unsigned char> bytes(plugin->getSerializationSize());
     plugin->serialize(bytes.data());
     return bytes;
 }
 
-// Bytes at the very end of their memory, so that a sanitizer sees a read beyond.
-Plugin read(nvinfer1::IPluginCreator& creator, const std::vector<unsigned char>& bytes) {
+// Bytes at the very end of their memory, so that a sanitizer sees a read
+// beyond.
+Plugin read(nvinfer1::IPluginCreator &creator, const std::vector<unsigned char> &bytes) {
     const auto exact = std::make_unique<unsigned char[]>(bytes.size());
     std::copy(bytes.begin(), bytes.end(), exact.get());
     return Plugin(creator.deserializePlugin("node", exact.get(), bytes.size()));
 }
 
-void check_hostile_bytes(nvinfer1::IPluginCreator& creator,
-                         const std::vector<unsigned char>& good) {
+void check_hostile_bytes(nvinfer1::IPluginCreator &creator,
+                         const std::vector<unsigned char> &good) {
     for (std::size_t size = 0; size < good.size(); ++size) {
         const StderrText log;
         demand(!read(creator, {good.begin(), good.begin() + static_cast<std::ptrdiff_t>(size)}),
@@ -115,8 +117,13 @@ void check_hostile_bytes(nvinfer1::IPluginCreator& creator,
 
 }  // namespace
 
-void check_plugin(void* library) {
-    nvinfer1::IPluginCreator& creator = creator_of(library);
+void create_without_attributes(void *library) {
+    const nvinfer1::PluginFieldCollection none{};
+    demand(!Plugin(creator_of(library).createPlugin("node", &none)), "no attributes");
+}
+
+void check_plugin(void *library) {
+    nvinfer1::IPluginCreator &creator = creator_of(library);
     demand(creator.getPluginName() == std::string("D2Prune") &&
                creator.getPluginVersion() == std::string("1") &&
                creator.getPluginNamespace() == std::string("d2export"),
@@ -168,7 +175,7 @@ void check_plugin(void* library) {
     demand(bytes_of(read(creator, bytes)) == bytes, "bytes to plugin to the same bytes");
     check_hostile_bytes(creator, bytes);
 
-    for (BadFields& bad : bad_fields()) {
+    for (BadFields &bad : bad_fields()) {
         const StderrText log;
         demand(!Plugin(creator.createPlugin("node", bad.list.collection())), bad.message);
         demand(log.text().find(bad.message) != std::string::npos,

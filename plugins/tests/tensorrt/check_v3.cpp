@@ -15,17 +15,17 @@ namespace {
 using Plugin = std::unique_ptr<nvinfer1::IPluginV3>;
 using nvinfer1::PluginCapabilityType;
 
-auto& build_of(const Plugin& plugin) {
-    return *static_cast<nvinfer1::IPluginV3OneBuild*>(
+auto &build_of(const Plugin &plugin) {
+    return *static_cast<nvinfer1::IPluginV3OneBuild *>(
         plugin->getCapabilityInterface(PluginCapabilityType::kBUILD));
 }
 
-auto& runtime_of(nvinfer1::IPluginV3& plugin) {
-    return *static_cast<nvinfer1::IPluginV3OneRuntime*>(
+auto &runtime_of(nvinfer1::IPluginV3 &plugin) {
+    return *static_cast<nvinfer1::IPluginV3OneRuntime *>(
         plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
 }
 
-void check_shapes(const Plugin& plugin, int tokens, int expected) {
+void check_shapes(const Plugin &plugin, int tokens, int expected) {
     Builder builder;
     const nvinfer1::DimsExprs inputs[] = {
         expressions({2, tokens, 1024}, builder), expressions({2, 16, tokens}, builder),
@@ -47,9 +47,9 @@ void check_shapes(const Plugin& plugin, int tokens, int expected) {
 }
 
 std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(
-    const std::vector<nvinfer1::PluginTensorDesc>& described) {
+    const std::vector<nvinfer1::PluginTensorDesc> &described) {
     std::vector<nvinfer1::DynamicPluginTensorDesc> tensors;
-    for (const auto& tensor : described) {
+    for (const auto &tensor : described) {
         nvinfer1::DynamicPluginTensorDesc one{};
         one.desc = tensor;
         one.min = one.opt = one.max = tensor.dims;
@@ -58,7 +58,7 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(
     return tensors;
 }
 
-void check_formats(const Plugin& plugin, nvinfer1::DataType type) {
+void check_formats(const Plugin &plugin, nvinfer1::DataType type) {
     const auto described = dynamic(tensors(type));
     for (std::size_t i = 0; i < 6; ++i) {
         const auto as = [&](nvinfer1::DataType other, nvinfer1::TensorFormat format) {
@@ -85,16 +85,16 @@ void check_formats(const Plugin& plugin, nvinfer1::DataType type) {
            "a workspace");
 }
 
-void check_limits(const Plugin& plugin) {
-    auto& build = build_of(plugin);
-    auto& runtime = runtime_of(*plugin);
-    const void* const inputs[4] = {};
-    void* const outputs[2] = {};
-    for (const BadExtents& bad : bad_extents()) {
+void check_limits(const Plugin &plugin) {
+    auto &build = build_of(plugin);
+    auto &runtime = runtime_of(*plugin);
+    const void *const inputs[4] = {};
+    void *const outputs[2] = {};
+    for (const BadExtents &bad : bad_extents()) {
         auto actual = tensors(nvinfer1::DataType::kHALF);
         actual[bad.tensor].dims = bad.extents;
         const auto largest = dynamic(actual);
-        const auto check = [&bad](const auto& call) {
+        const auto check = [&bad](const auto &call) {
             const StderrText log;
             demand(call() != 0, std::string("refused: ") + bad.message);
             demand(log.text().find(bad.message) != std::string::npos, log.text());
@@ -123,22 +123,22 @@ void check_limits(const Plugin& plugin) {
     demand(log.text().find("features has 1 dimensions") != std::string::npos, log.text());
 }
 
-auto& creator_of(void* library) {
-    using GetCreators = nvinfer1::IPluginCreatorInterface* const* (*)(std::int32_t&);
+auto &creator_of(void *library) {
+    using GetCreators = nvinfer1::IPluginCreatorInterface *const *(*)(std::int32_t &);
     const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getCreators"));
     demand(get != nullptr, "getCreators is not exported");
     std::int32_t count = 0;
-    nvinfer1::IPluginCreatorInterface* const* const creators = get(count);
+    nvinfer1::IPluginCreatorInterface *const *const creators = get(count);
     demand(count == 1, "one creator");
-    return static_cast<nvinfer1::IPluginCreatorV3One&>(*creators[0]);
+    return static_cast<nvinfer1::IPluginCreatorV3One &>(*creators[0]);
 }
 
 // Attributes as TensorRT writes them into an engine: names and bytes, copied.
-std::map<std::string, std::vector<unsigned char>> values_of(nvinfer1::IPluginV3& plugin) {
+std::map<std::string, std::vector<unsigned char>> values_of(nvinfer1::IPluginV3 &plugin) {
     std::map<std::string, std::vector<unsigned char>> values;
-    const auto* const fields = runtime_of(plugin).getFieldsToSerialize();
+    const auto *const fields = runtime_of(plugin).getFieldsToSerialize();
     for (std::int32_t i = 0; i < fields->nbFields; ++i) {
-        const auto* const bytes = static_cast<const unsigned char*>(fields->fields[i].data);
+        const auto *const bytes = static_cast<const unsigned char *>(fields->fields[i].data);
         values[fields->fields[i].name].assign(bytes, bytes + 4);
     }
     return values;
@@ -146,8 +146,15 @@ std::map<std::string, std::vector<unsigned char>> values_of(nvinfer1::IPluginV3&
 
 }  // namespace
 
-void check_plugin(void* library) {
-    auto& creator = creator_of(library);
+void create_without_attributes(void *library) {
+    const nvinfer1::PluginFieldCollection none{};
+    demand(
+        !Plugin(creator_of(library).createPlugin("node", &none, nvinfer1::TensorRTPhase::kBUILD)),
+        "no attributes");
+}
+
+void check_plugin(void *library) {
+    auto &creator = creator_of(library);
     demand(creator.getPluginName() == std::string("D2Prune") &&
                creator.getPluginVersion() == std::string("1") &&
                creator.getPluginNamespace() == std::string("d2export"),
@@ -155,7 +162,7 @@ void check_plugin(void* library) {
     demand(creator.getInterfaceInfo().kind == std::string("PLUGIN CREATOR_V3ONE"),
            "a creator of IPluginV3");
     demand(creator.getFieldNames()->nbFields == 7, "seven attributes");
-    const auto create = [&](FieldList& fields) {
+    const auto create = [&](FieldList &fields) {
         return Plugin(
             creator.createPlugin("node", fields.collection(), nvinfer1::TensorRTPhase::kBUILD));
     };
@@ -188,7 +195,7 @@ void check_plugin(void* library) {
                                             nvinfer1::TensorRTPhase::kRUNTIME));
     demand(again && values_of(*again) == values_of(*plugin), "attributes to engine and back");
 
-    for (BadFields& bad : bad_fields()) {
+    for (BadFields &bad : bad_fields()) {
         const StderrText log;
         demand(!create(bad.list), bad.message);
         demand(log.text().find(bad.message) != std::string::npos,

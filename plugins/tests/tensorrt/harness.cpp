@@ -1,14 +1,18 @@
-// Opens the plugin library as TensorRT does and calls everything but enqueue: no TensorRT library,
-// no GPU.
+// Opens the plugin library as TensorRT does and calls everything but enqueue:
+// no TensorRT library, no GPU.
 //
 //     harness libd2export_plugin.so
 //
-// Messages go to stderr here: there is no TensorRT whose logger the plugin may call.
+// Messages go to stderr here, except where a stand-in for TensorRT has a
+// logger.
 
 #include "harness.h"
 
 #include <dlfcn.h>
 #include <unistd.h>
+
+#include "stand_in.h"
+#include "stderr_text.h"
 
 namespace d2export::tests {
 
@@ -44,7 +48,7 @@ std::vector<BadFields> bad_fields() {
     static const std::int32_t whole[2] = {1, 2};
     using nvinfer1::PluginFieldType;
     std::vector<BadFields> bad;
-    const auto add = [&bad](const char* message) -> FieldList& {
+    const auto add = [&bad](const char *message) -> FieldList & {
         bad.push_back({FieldList(), message});
         return bad.back().list;
     };
@@ -78,15 +82,43 @@ std::vector<BadExtents> bad_extents() {
             {0, extents({2, 576, 9000}), "9000 channels, expected at most 8192"}};
 }
 
+namespace {
+
+// Through TensorRT's logger, unless it is of another major version: then to
+// stderr.
+void check_logger(void *library) {
+    using SetFinder = void (*)(nvinfer1::ILoggerFinder *);
+    const auto set_finder = reinterpret_cast<SetFinder>(dlsym(library, "setLoggerFinder"));
+    demand(set_finder != nullptr, "setLoggerFinder is not exported");
+    set_finder(logger_finder());
+    const std::string message = "expected exactly one of them above 0";
+    for (const std::int32_t foreign : {7203, 8000, 90000, 109999, 119999, 120000}) {
+        const std::int32_t major = foreign < 90000 ? foreign / 1000 : foreign / 10000;
+        claim_version(foreign);
+        const StderrText log;
+        create_without_attributes(library);
+        const bool ours = major == NV_TENSORRT_MAJOR;
+        demand((take_errors().find(message) != std::string::npos) == ours,
+               "the logger of TensorRT " + std::to_string(major));
+        demand((log.text().find(message) == std::string::npos) == ours,
+               "stderr under TensorRT " + std::to_string(major));
+    }
+    claim_version(NV_TENSORRT_VERSION);
+    create_without_attributes(library);
+    demand(take_errors().find(message) != std::string::npos, "the logger of our version");
+    set_finder(nullptr);
+}
+
+}  // namespace
 }  // namespace d2export::tests
 
-int main(int count, char** arguments) {
+int main(int count, char **arguments) {
     using d2export::tests::demand;
     demand(count == 2, "usage: harness libd2export_plugin.so");
-    void* const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
+    void *const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
     demand(library != nullptr, std::string("dlopen: ") + (library ? "" : dlerror()));
-    demand(dlsym(library, "setLoggerFinder") != nullptr, "setLoggerFinder is not exported");
     d2export::tests::check_plugin(library);
+    d2export::tests::check_logger(library);
     std::printf("PASSED with the headers of TensorRT %d.%d\n", NV_TENSORRT_MAJOR,
                 NV_TENSORRT_MINOR);
 }

@@ -14,7 +14,7 @@
 
 namespace d2export::tests {
 
-inline void demand(bool condition, const std::string& what) {
+inline void demand(bool condition, const std::string &what) {
     if (!condition) {
         std::printf("FAILED: %s\n", what.c_str());
         std::exit(1);
@@ -24,21 +24,21 @@ inline void demand(bool condition, const std::string& what) {
 // Plugin fields with values of their own.
 class FieldList {
  public:
-    FieldList& whole(const char* name, std::int32_t value) {
+    FieldList &whole(const char *name, std::int32_t value) {
         wholes_.push_back(std::make_unique<std::int32_t>(value));
         fields_.emplace_back(name, wholes_.back().get(), nvinfer1::PluginFieldType::kINT32, 1);
         return *this;
     }
-    FieldList& real(const char* name, float value) {
+    FieldList &real(const char *name, float value) {
         reals_.push_back(std::make_unique<float>(value));
         fields_.emplace_back(name, reals_.back().get(), nvinfer1::PluginFieldType::kFLOAT32, 1);
         return *this;
     }
-    FieldList& field(const nvinfer1::PluginField& field) {
+    FieldList &field(const nvinfer1::PluginField &field) {
         fields_.push_back(field);
         return *this;
     }
-    const nvinfer1::PluginFieldCollection* collection() {
+    const nvinfer1::PluginFieldCollection *collection() {
         collection_.nbFields = static_cast<std::int32_t>(fields_.size());
         collection_.fields = fields_.data();
         return &collection_;
@@ -58,7 +58,7 @@ inline nvinfer1::Dims extents(std::initializer_list<int> values) {
     return dims;
 }
 
-inline nvinfer1::DimsExprs expressions(std::initializer_list<int> values, Builder& builder) {
+inline nvinfer1::DimsExprs expressions(std::initializer_list<int> values, Builder &builder) {
     nvinfer1::DimsExprs dims{};
     for (const int value : values) {
         dims.d[dims.nbDims++] = builder.constant(value);
@@ -76,18 +76,21 @@ std::vector<nvinfer1::DataType> feature_types();
 // A field list each, and what the message about it must say.
 struct BadFields {
     FieldList list;
-    const char* message;
+    const char *message;
 };
 std::vector<BadFields> bad_fields();
 
-// Extents that do not fit: of which tensor, and what the message about it must say.
+// Extents that do not fit: of which tensor, and what the message about it must
+// say.
 struct BadExtents {
     std::size_t tensor;
     nvinfer1::Dims extents;
-    const char* message;
+    const char *message;
 };
 std::vector<BadExtents> bad_extents();
 
-void check_plugin(void* library);  // for the version of our headers
+// For the version of our headers:
+void check_plugin(void *library);
+void create_without_attributes(void *library);  // refused
 
 }  // namespace d2export::tests
