@@ -7,6 +7,7 @@ scikit-image and have the aspect ratios that give 1, 7 and 13 tiles.
 
 from __future__ import annotations
 
+import argparse
 import shlex
 import subprocess
 import sys
@@ -20,6 +21,7 @@ OUT = "out/demo"
 
 def main() -> int:
     """Run the command that a user would type."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     data = Path(skimage.__file__).parent / "data"
     command = ["d2export", "build", "--model", "internvl2.5-8b", "--random-weights"]
     command += ["--keep", "64", "--output", OUT, "--force"]

@@ -7,10 +7,13 @@ Prints the median of fresh processes, after one that fills the disk cache, and t
 
 from __future__ import annotations
 
+import sys
+
+del sys.path[0]  # this folder, whose select.py hides the standard library's
+
 import argparse
 import statistics
 import subprocess
-import sys
 import time
 
 COMMANDS = {

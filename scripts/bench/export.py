@@ -9,10 +9,13 @@ kernel's own high-water mark of the process.
 
 from __future__ import annotations
 
+import sys
+
+del sys.path[0]  # this folder, whose select.py hides the standard library's
+
 import argparse
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path

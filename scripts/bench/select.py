@@ -12,6 +12,10 @@ exhausted, every token visited, and every comparison made.
 
 from __future__ import annotations
 
+import sys
+
+del sys.path[0]  # this folder, whose select.py hides the standard library's
+
 import argparse
 import statistics
 import tempfile
