@@ -24,8 +24,8 @@ float load_unit_row(const void* features, DataType type, std::size_t token, std:
 void four_dots(const float* row, const float* const others[4], std::size_t length,
                float products[4]) noexcept;
 
-// products[2 * r + k] = rows[r] . others[k], for four padded rows and two others.
-void four_by_two_dots(const float* const rows[4], const float* const others[2], std::size_t length,
-                      float products[8]) noexcept;
+// products[4 * r + k] = rows[r] . others[k], for three padded rows and four others.
+void three_by_four_dots(const float* const rows[3], const float* const others[4],
+                        std::size_t length, float products[12]) noexcept;
 
 }  // namespace d2export

@@ -8,7 +8,9 @@
 namespace d2export {
 namespace {
 
-constexpr std::int32_t kGroup = 4;  // rows of one call in dots.h
+// Of one call in dots.h.
+constexpr std::int32_t kOthers = 4;
+constexpr std::int32_t kRows = 3;
 
 }  // namespace
 
@@ -30,7 +32,7 @@ void Walk::propose(std::int32_t token) noexcept {
     batch_.append(neighbourhood_, token);
     const std::int32_t count = find_within(0, k);
     const float* const near = nearness(k);
-    const std::int32_t nearest = std::min(count, kGroup);
+    const std::int32_t nearest = std::min(count, kOthers);
     std::partial_sort(within_, within_ + nearest, within_ + count,
                       [near](std::int32_t a, std::int32_t b) { return near[a] > near[b]; });
     blocked_[k] = has_neighbour_among(within_, nearest, k);
@@ -58,14 +60,14 @@ bool Walk::is_neighbour(std::int32_t j, std::int32_t k, float cosine) const noex
 
 bool Walk::has_neighbour_among(const std::int32_t* rows, std::int32_t count,
                                std::int32_t k) const noexcept {
-    for (std::int32_t done = 0; done < count; done += kGroup) {
-        const float* others[kGroup];
-        for (std::int32_t i = 0; i < kGroup; ++i) {
+    for (std::int32_t done = 0; done < count; done += kOthers) {
+        const float* others[kOthers];
+        for (std::int32_t i = 0; i < kOthers; ++i) {
             others[i] = joined_.row(rows[std::min(done + i, count - 1)]);
         }
-        float cosines[kGroup];
+        float cosines[kOthers];
         four_dots(batch_.row(k), others, batch_.length(), cosines);
-        for (std::int32_t i = 0; i < kGroup && done + i < count; ++i) {
+        for (std::int32_t i = 0; i < kOthers && done + i < count; ++i) {
             if (is_neighbour(rows[done + i], k, cosines[i])) {
                 return true;
             }
@@ -80,7 +82,7 @@ bool Walk::has_neighbour_from(std::int32_t first, std::int32_t k) noexcept {
 }
 
 void Walk::compare_with_joined() noexcept {
-    // Few tokens near enough: candidate by candidate. Many: all candidates against two at a time.
+    // Few tokens near enough: candidate by candidate. Many: all candidates against four at a time.
     std::int64_t unsettled = 0;
     std::int64_t pairs = 0;
     for (std::int32_t k = 0; k < batch_.count(); ++k) {
@@ -90,8 +92,8 @@ void Walk::compare_with_joined() noexcept {
         }
     }
     if (2 * pairs > unsettled * joined_.count()) {
-        for (std::int32_t j = 0; j < joined_.count(); j += 2) {
-            compare_with_two(j);
+        for (std::int32_t j = 0; j < joined_.count(); j += kOthers) {
+            compare_with_four(j);
         }
         return;
     }
@@ -103,27 +105,30 @@ void Walk::compare_with_joined() noexcept {
     }
 }
 
-// Blocks the candidates that are neighbours of joined token `first` or the one after it.
-void Walk::compare_with_two(std::int32_t first) noexcept {
-    const std::int32_t second = std::min(first + 1, joined_.count() - 1);
-    const float* const others[2] = {joined_.row(first), joined_.row(second)};
+// Blocks the candidates that are neighbours of joined token `first` or the three after it.
+void Walk::compare_with_four(std::int32_t first) noexcept {
+    const float* others[kOthers];
+    for (std::int32_t i = 0; i < kOthers; ++i) {
+        others[i] = joined_.row(std::min(first + i, joined_.count() - 1));
+    }
     std::int32_t open[kBatch];
     std::int32_t count = 0;
     for (std::int32_t k = 0; k < batch_.count(); ++k) {
         open[count] = k;
         count += blocked_[k] || settled_[k] ? 0 : 1;
     }
-    for (std::int32_t done = 0; done < count; done += kGroup) {
-        const float* rows[kGroup];
-        for (std::int32_t i = 0; i < kGroup; ++i) {
+    for (std::int32_t done = 0; done < count; done += kRows) {
+        const float* rows[kRows];
+        for (std::int32_t i = 0; i < kRows; ++i) {
             rows[i] = batch_.row(open[std::min(done + i, count - 1)]);
         }
-        float cosines[2 * kGroup];
-        four_by_two_dots(rows, others, batch_.length(), cosines);
-        for (std::int32_t i = 0; i < kGroup && done + i < count; ++i) {
+        float cosines[kRows * kOthers];
+        three_by_four_dots(rows, others, batch_.length(), cosines);
+        for (std::int32_t i = 0; i < kRows && done + i < count; ++i) {
             const std::int32_t k = open[done + i];
-            blocked_[k] = is_neighbour(first, k, cosines[2 * i]) ||
-                          is_neighbour(second, k, cosines[2 * i + 1]);
+            for (std::int32_t j = 0; j < kOthers && first + j < joined_.count(); ++j) {
+                blocked_[k] = blocked_[k] || is_neighbour(first + j, k, cosines[kOthers * i + j]);
+            }
         }
     }
 }

@@ -41,7 +41,7 @@ class Walk {
         batch_.clear();
     }
 
-    static constexpr std::int32_t kBatch = 16;
+    static constexpr std::int32_t kBatch = 18;
 
  private:
     float* nearness(std::int32_t k) const noexcept {
@@ -53,7 +53,7 @@ class Walk {
     bool has_neighbour_from(std::int32_t first, std::int32_t k) noexcept;
     std::int32_t find_within(std::int32_t first, std::int32_t k) noexcept;
     void compare_with_joined() noexcept;
-    void compare_with_two(std::int32_t first) noexcept;
+    void compare_with_four(std::int32_t first) noexcept;
 
     Neighbourhood neighbourhood_{};
     std::int32_t capacity_;
