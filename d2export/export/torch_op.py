@@ -1,4 +1,4 @@
-"""`D2Prune` for torch: a custom op that runs in eager mode and survives tracing as one node."""
+"""The ops for torch: custom ops that run in eager mode and survive tracing as one node each."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from torch import Tensor
 
 from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.selection import select
+from d2export.pruning.sequence import surviving_positions
 
 
 @torch.library.custom_op("d2export::prune", mutates_args=())
@@ -74,4 +75,73 @@ def prune(
     return result
 
 
+@torch.library.custom_op("d2export::prune_positions", mutates_args=())
+def _prune_positions(
+    hidden_states: Tensor,
+    importance: Tensor,
+    prior: Tensor,
+    grid: Tensor,
+    visual_positions: Tensor,
+    image_lengths: Tensor,
+    keep: int,
+    keep_permille: int,
+    pivot_ratio: float,
+    alpha: float,
+    theta: float,
+    eps: float,
+    pivots_block: int,
+) -> Tensor:
+    parameters = PruneParameters(
+        keep, keep_permille, pivot_ratio, alpha, theta, eps, bool(pivots_block)
+    )
+    return surviving_positions(
+        hidden_states, importance, prior, grid, visual_positions, image_lengths, parameters
+    )
+
+
+@_prune_positions.register_fake
+def _(
+    hidden_states: Tensor,
+    importance: Tensor,
+    prior: Tensor,
+    grid: Tensor,
+    visual_positions: Tensor,
+    image_lengths: Tensor,
+    keep: int,
+    keep_permille: int,
+    pivot_ratio: float,
+    alpha: float,
+    theta: float,
+    eps: float,
+    pivots_block: int,
+) -> Tensor:
+    tokens, images = visual_positions.shape[0], image_lengths.shape[0]
+    wanted = images * keep if keep else torch.sym_max(images, tokens * keep_permille // 1000)
+    kept = torch.sym_min(wanted, tokens)
+    return hidden_states.new_empty(hidden_states.shape[1] - tokens + kept, dtype=torch.int32)
+
+
+def prune_positions(
+    hidden_states: Tensor,
+    importance: Tensor,
+    prior: Tensor,
+    grid: Tensor,
+    visual_positions: Tensor,
+    image_lengths: Tensor,
+    parameters: PruneParameters,
+) -> Tensor:
+    """Positions of a prompt that stay, as `sequence.surviving_positions`: `[S]` int32."""
+    result: Tensor = _prune_positions(
+        hidden_states,
+        importance,
+        prior,
+        grid,
+        visual_positions,
+        image_lengths,
+        **parameters.attributes(),
+    )
+    return result
+
+
 OVERLOAD = torch.ops.d2export.prune.default
+POSITIONS_OVERLOAD = torch.ops.d2export.prune_positions.default

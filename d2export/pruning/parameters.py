@@ -1,4 +1,4 @@
-"""The op `D2Prune`: its name, its attributes and their defaults, defined here and nowhere else."""
+"""The ops `D2Prune` and `D2PrunePositions`: names, attributes and defaults, defined here only."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from d2export.errors import UsageError
 
 DOMAIN = "d2export"
 OP_TYPE = "D2Prune"
+POSITIONS_OP_TYPE = "D2PrunePositions"
 OP_VERSION = 1
 IMPORTANCE_SOURCES = ("cls", "text", "uniform")
 
@@ -70,6 +71,15 @@ class PruneParameters:
     def kept(self, tokens: int) -> int:
         """How many of `tokens` stay."""
         wanted = self.keep or max(1, tokens * self.keep_permille // 1000)
+        return min(wanted, tokens)
+
+    def kept_of(self, images: int, tokens: int) -> int:
+        """How many visual tokens of a prompt stay, of `tokens` in all `images` together.
+
+        It depends on the two counts alone, so that a graph knows the shape: what an image with
+        fewer tokens than `keep` leaves over goes to the others.
+        """
+        wanted = images * self.keep or max(images, tokens * self.keep_permille // 1000)
         return min(wanted, tokens)
 
     def pivots(self, kept: int) -> int:

@@ -90,6 +90,48 @@ def select(
     return np.array(sorted(kept), dtype=np.int32)
 
 
+def surviving_positions(
+    hidden_states: Float32,
+    importance: Float32,
+    prior: Float32,
+    grid: Float32,
+    visual_positions: npt.NDArray[np.int64],
+    image_lengths: npt.NDArray[np.int64],
+    parameters: PruneParameters,
+) -> npt.NDArray[np.int32]:
+    """What stays of a prompt: all its text, and of each image what `select` keeps.
+
+    An image with fewer tokens than `keep`, and a share that is no whole number, leave something
+    of the budget over: it goes to the most important tokens still missing, of whichever image.
+
+    Args:
+        hidden_states: `[T, C]` float32, text and visual tokens.
+        importance: `[T]` or `[H, T]` float32; only the visual columns matter.
+        prior: `[V]` float32.
+        grid: `[V, 2]` float32, each token's centre on the canvas of its own image.
+        visual_positions: `[V]` ascending, image after image.
+        image_lengths: `[I]`, how many of them each image has.
+
+    Returns:
+        `[T - V + n]` int32, ascending, `n` as `PruneParameters.kept_of` says.
+    """
+    tokens = len(visual_positions)
+    features, scores = hidden_states[visual_positions], importance[..., visual_positions]
+    kept: list[int] = []
+    start = 0
+    for length in image_lengths.tolist():
+        part = slice(start, start + length)
+        chosen = select(features[part], scores[..., part], prior[part], grid[part], parameters)
+        kept += (start + chosen).tolist()
+        start += length
+    ranked = by_descending(debiased_importance(scores, prior, parameters.eps))
+    rest = [token for token in ranked if token not in set(kept)]
+    kept += rest[: parameters.kept_of(len(image_lengths), tokens) - len(kept)]
+    gone = set(range(tokens)) - set(kept)
+    positions = np.delete(np.arange(len(hidden_states)), visual_positions[sorted(gone)])
+    return positions.astype(np.int32)
+
+
 def _unit(vector: Float32) -> Float32:
     norm = np.float32(np.sqrt((vector * vector).sum(dtype=np.float32)))
     return vector * (np.float32(1) / norm if norm > 0 else np.float32(0))
