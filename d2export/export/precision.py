@@ -2,8 +2,10 @@
 
 Strongly typed TensorRT takes the types from the graph, so they are decided here. With a half type:
 
-- matrix products and convolutions are narrow;
-- LayerNorm, softmax, the residual stream, and whatever only importance depends on are float32;
+- matrix products and convolutions are narrow, and so are visual tokens, keys and values, which
+  pass from graph to graph and from call to call;
+- LayerNorm, softmax, the residual stream, logits, and whatever only importance depends on are
+  float32;
 - an elementwise node follows its inputs: wide if one of them is.
 """
 
@@ -12,7 +14,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from d2export.export.choices import PRECISIONS
-from d2export.pruning.parameters import OP_TYPE
+from d2export.pruning.parameters import OP_TYPE, POSITIONS_OP_TYPE
 
 TYPES = dict(
     zip(PRECISIONS, (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16), strict=True)
@@ -20,9 +22,13 @@ TYPES = dict(
 WIDE = ir.DataType.FLOAT
 NARROW_OPS = {"MatMul", "Conv", "Gemm"}
 WIDE_OPS = {"LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"}
+PRUNING_OPS = {OP_TYPE, POSITIONS_OP_TYPE}
 BFLOAT16_CONV_OPSET = 22  # before it, ONNX has no bfloat16 convolution
-# The residual stream starts where these are added; it follows them into float32.
+# The residual stream starts where these are added, or written into the prompt; it follows them
+# into float32.
 RESIDUAL_WEIGHTS = ("tower.position_embedding",)
+RESIDUAL_INPUTS = ("image_embeds",)
+NARROW_INPUTS = ("image_embeds", "past_key_values.")
 
 
 def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
@@ -34,9 +40,11 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
     """
     graph = model.graph
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
-    types: dict[ir.Value, ir.DataType] = {
-        value: WIDE for value in graph.inputs if value.dtype == WIDE
-    }
+    types: dict[ir.Value, ir.DataType] = {}
+    for value in graph.inputs:
+        if value.dtype == WIDE:
+            types[value] = narrow if _named(value, NARROW_INPUTS) else WIDE
+            value.dtype = types[value]
     importance_only = _importance_only(graph)
     opset = model.opset_imports[""]
 
@@ -55,6 +63,15 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
         return casts[value, wanted]
 
     for node in list(graph):
+        if _is_lookup(node):
+            table = node.inputs[0]
+            assert table is not None
+            assert table.dtype is not None
+            types[node.outputs[0]] = node.outputs[0].dtype = table.dtype
+            continue
+        if node.op_type == "Cast" and _has_float_output(node, node.outputs[0]):
+            types[node.outputs[0]] = ir.DataType(node.attributes["to"].as_int())
+            continue
         floating = [
             (index, value)
             for index, value in enumerate(node.inputs)
@@ -66,7 +83,7 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
             node, [value for _, value in floating], types, narrow, importance_only, opset
         )
         for index, value in floating:
-            want = WIDE if node.op_type == OP_TYPE and index > 0 else wanted
+            want = WIDE if node.op_type in PRUNING_OPS and index > 0 else wanted
             number = _float_constant(value)
             have = types.get(value) or (number.dtype if number else value.dtype)
             if have != want:
@@ -74,6 +91,19 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
         for output in node.outputs:
             if _has_float_output(node, output):
                 types[output] = output.dtype = wanted
+    _return_wide(graph, types)
+
+
+def _return_wide(graph: ir.Graph, types: dict[ir.Value, ir.DataType]) -> None:
+    """Logits leave the graph in float32, whatever the head computes in."""
+    for index, value in enumerate(graph.outputs):
+        if value.name == "logits" and types.get(value) != WIDE:
+            node = ir.node("Cast", [value], attributes={"to": int(WIDE)})
+            graph.append(node)
+            value.name = f"logits.{value.dtype.name.lower()}" if value.dtype else None
+            result = node.outputs[0]
+            result.name, result.dtype, result.shape = "logits", WIDE, value.shape
+            graph.outputs[index] = result
 
 
 def _computed_in(
@@ -90,6 +120,10 @@ def _computed_in(
         return WIDE
     if any((value.name or "").endswith(RESIDUAL_WEIGHTS) for value in values):
         return WIDE
+    if any(_named(value, RESIDUAL_INPUTS) for value in values):
+        return WIDE
+    if node.op_type == "Concat" and _named(values[0], NARROW_INPUTS):
+        return narrow
     if node.op_type == "Conv" and narrow == ir.DataType.BFLOAT16 and opset < BFLOAT16_CONV_OPSET:
         return WIDE
     if node.op_type in NARROW_OPS:
@@ -97,12 +131,14 @@ def _computed_in(
     computed = [types[value] for value in values if value in types]
     if not computed:  # only weights and constants: the reader decides, a Transpose of W is narrow
         return narrow
-    return WIDE if WIDE in computed else narrow
+    return narrow if all(dtype == narrow for dtype in computed) else WIDE
 
 
 def _importance_only(graph: ir.Graph) -> set[ir.Node]:
     """Nodes that the op's importance, prior and grid depend on and its features do not."""
-    op = next(node for node in graph if node.op_type == OP_TYPE)
+    op = next((node for node in graph if node.op_type in PRUNING_OPS), None)
+    if op is None:
+        return set()
     features = _ancestors(op.inputs[0])
     rest: set[ir.Node] = set()
     for value in op.inputs[1:]:
@@ -120,6 +156,16 @@ def _ancestors(value: ir.Value | None) -> set[ir.Node]:
             found.add(node)
             waiting.extend(node.inputs)
     return found
+
+
+def _named(value: ir.Value, prefixes: tuple[str, ...]) -> bool:
+    return value.is_graph_input() and (value.name or "").startswith(prefixes)
+
+
+def _is_lookup(node: ir.Node) -> bool:
+    """Whether it gathers rows of a weight: these are cast, not the whole table."""
+    table = node.inputs[0] if node.inputs else None
+    return node.op_type == "Gather" and table is not None and _is_weight(table)
 
 
 def _is_weight(value: ir.Value) -> bool:
@@ -143,4 +189,6 @@ def _has_float_output(node: ir.Node, output: ir.Value) -> bool:
         return ir.DataType(node.attributes["to"].as_int()).is_floating_point()
     if node.op_type == OP_TYPE:
         return output is node.outputs[0]
-    return node.op_type not in {"Shape", "Size", "Equal", "Greater", "Less", "IsNaN"}
+    if node.op_type == POSITIONS_OP_TYPE:
+        return False
+    return node.op_type not in {"Shape", "Size", "Equal", "Greater", "Less", "LessOrEqual", "IsNaN"}

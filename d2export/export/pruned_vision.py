@@ -1,4 +1,4 @@
-"""The module that becomes `vision.onnx`: vision tower, projector, pruning."""
+"""The modules that become `vision.onnx`: tower, projector and, in scope `vision`, pruning."""
 
 from __future__ import annotations
 
@@ -98,3 +98,15 @@ class PrunedVision(nn.Module):
         tile = torch.arange(pixel_values.shape[0], device=pixel_values.device)
         is_last = (tile == pixel_values.shape[0] - 1).unsqueeze(1)
         return torch.where(is_last, self.thumbnail_prior, self.tile_prior).flatten()
+
+
+class WholeVision(nn.Module):
+    """Tiles of one image in, all its visual tokens out: pruning is left to the decoder."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.model = VisionModel(spec)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        """`image_embeds` `[T*n, hidden]` of the tiles `[T, 3, S, S]`, the whole image last."""
+        return self.model(pixel_values)[0].flatten(0, 1)

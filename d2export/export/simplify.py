@@ -15,12 +15,16 @@ from onnx_ir.passes import common as passes
 
 
 def simplify(model: ir.Model) -> None:
-    """Constant reshape targets and types; dead and identity nodes removed."""
+    """Constant reshape targets and types; dead and identity nodes removed. May be repeated."""
     for node in model.graph:
         if node.op_type == "Reshape":
             _write_shape(model.graph, node)
         elif node.op_type == "CastLike":
             _write_type(model.graph, node)
+        elif node.op_type == "Transpose" and _keeps_order(node):
+            (given,) = node.inputs
+            assert given is not None
+            ir.convenience.replace_all_uses_with(node.outputs[0], given)
     _apply(model, passes.IdentityEliminationPass(), passes.RemoveUnusedNodesPass())
 
 
@@ -74,6 +78,11 @@ def _write_type(graph: ir.Graph, cast_like: ir.Node) -> None:
         return
     typed = constant(graph, cast_like, tensor.numpy().astype(like.dtype.numpy()))
     ir.convenience.replace_all_uses_with(cast_like.outputs[0], typed)
+
+
+def _keeps_order(transpose: ir.Node) -> bool:
+    order = transpose.attributes["perm"].as_ints()
+    return list(order) == sorted(order)
 
 
 def _known(value: ir.Value | None) -> list[int] | None:

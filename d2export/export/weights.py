@@ -75,14 +75,19 @@ def place(refs: Mapping[str, TensorRef], folder: Path, *, copy: bool) -> PlacedW
     return PlacedWeights({name: copied[name] for name in refs}, "copied")
 
 
-def attach(model: ir.Model, weights: PlacedWeights, prior: Prior | None) -> None:
-    """Give every initializer of a traced vision graph its value and stored type."""
+def attach(
+    model: ir.Model, weights: PlacedWeights, constants: Mapping[str, npt.NDArray[Any]]
+) -> None:
+    """Give every initializer of a traced graph its value and stored type.
+
+    Args:
+        constants: values by name of those that are no weights.
+    """
     for name, value in model.graph.initializers.items():
-        if name in ("tile_prior", "thumbnail_prior"):
-            kind = name.removesuffix("_prior")
-            assert value.shape is not None
-            slots = prior if prior is not None else Prior.ones(int(value.shape.numpy()[0]))
-            value.const_value = ir.tensor(getattr(slots, kind), name=name)
+        if value.const_value is not None:  # folded while tracing
+            continue
+        if name in constants:
+            value.const_value = ir.tensor(constants[name], name=name)
             continue
         ref = weights.refs[name.removeprefix("model.")]
         value.const_value = ir.ExternalTensor(

@@ -1,4 +1,4 @@
-"""Llama, Qwen2 and InternLM2 in torch: one architecture with a few switches, which `TextSpec` holds.
+"""Llama, Qwen2 and InternLM2 in torch: one architecture, whose few switches `TextSpec` holds.
 
 Equal to the classes in transformers (`tests/models/test_decoder.py`), and written so that tracing
 gives a plain graph: no cache object, no mask from outside, one sequence at a time.
@@ -45,10 +45,7 @@ class LanguageModel(nn.Module):
         self.layers = nn.ModuleList(DecoderLayer(spec) for _ in range(spec.layers))
         self.norm = RMSNorm(spec.hidden, spec.norm_eps)
         self.head = None if spec.tied else nn.Linear(spec.hidden, spec.vocab, bias=False)
-        steps = torch.arange(0, spec.head_dim, 2, dtype=torch.float32, device="cpu")
-        self.register_buffer(
-            "inverse_frequencies", spec.rope_theta ** -(steps / spec.head_dim), persistent=False
-        )
+        self.register_buffer("inverse_frequencies", inverse_frequencies(spec), persistent=False)
 
     def rotation(self, position_ids: Tensor) -> Rotation:
         """Rotary positions of tokens with these ids, `[1, T]` int64."""
@@ -129,9 +126,9 @@ class CausalAttention(nn.Module):
         query = rotate(query, rotation)
         key = torch.cat([past.key, rotate(key, rotation)], dim=2)
         value = torch.cat([past.value, value], dim=2)
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=mask, enable_gqa=self.heads != self.kv_heads
-        )
+        # Scaling the query keeps the products small enough for float16.
+        scores = (query * self.head_dim**-0.5) @ self._for_all_heads(key).transpose(2, 3)
+        mixed = (scores + mask).softmax(dim=-1) @ self._for_all_heads(value)
         return self.out(mixed.transpose(1, 2).flatten(2)), KeyValue(key, value)
 
     def row(self, x: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
@@ -145,12 +142,22 @@ class CausalAttention(nn.Module):
         if not self.fused:
             return self._split(self.q(x)), self._split(self.k(x)), self._split(self.v(x))
         # InternLM2 stores, for each key-value head, its queries, then its key and its value.
-        parts = self.qkv(x).unflatten(2, (self.kv_heads, -1, self.head_dim))
-        query = parts[:, :, :, :-2].flatten(2, 3).transpose(1, 2)
-        return query, parts[:, :, :, -2].transpose(1, 2), parts[:, :, :, -1].transpose(1, 2)
+        group = self.heads // self.kv_heads
+        parts = self.qkv(x).unflatten(2, (self.kv_heads, group + 2, self.head_dim))
+        query, key, value = (
+            part.flatten(2, 3).transpose(1, 2) for part in parts.split([group, 1, 1], dim=3)
+        )
+        return query, key, value
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (-1, self.head_dim)).transpose(1, 2)
+
+    def _for_all_heads(self, x: Tensor) -> Tensor:
+        """`[1, kv_heads, S, head_dim]` to `[1, heads, S, head_dim]`."""
+        group = self.heads // self.kv_heads
+        if group == 1:
+            return x
+        return x.unsqueeze(2).expand(-1, -1, group, -1, -1).flatten(1, 2)
 
 
 class GatedMLP(nn.Module):
@@ -182,11 +189,16 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt(mean + self.eps) * self.weight
 
 
+def inverse_frequencies(spec: TextSpec) -> Tensor:
+    """`[head_dim / 2]` float32: how fast each pair of channels turns, in radians a position."""
+    steps = torch.arange(0, spec.head_dim, 2, dtype=torch.float32, device="cpu")
+    return 1.0 / spec.rope_theta ** (steps / spec.head_dim)
+
+
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:
     """`[1, heads, T, head_dim]` turned by its positions; channel i pairs with i + head_dim / 2."""
-    half = x.shape[3] // 2
-    turned = torch.cat([-x[..., half:], x[..., :half]], dim=3)
-    return x * rotation.cos + turned * rotation.sin
+    first, second = x.chunk(2, dim=3)
+    return x * rotation.cos + torch.cat([-second, first], dim=3) * rotation.sin
 
 
 def causal_mask(new: int, past: int, like: Tensor) -> Tensor:

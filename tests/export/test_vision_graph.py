@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from d2export.engine.onnxruntime import open_session
+from d2export.export.graph_file import describe
 from d2export.export.pruned_vision import PrunedVision
 from d2export.export.vision import layer_names
-from d2export.export.vision_graph import describe, write_graphs
+from d2export.export.vision_graph import write_graphs
 from d2export.export.weights import load_into
 from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
