@@ -35,8 +35,8 @@ def manifest_of(
     answers: dict[str, Answer],
 ) -> Manifest:
     """Everything a reader of the bundle in `folder` has to know."""
+    from d2export.export.graph_file import PRUNE, VISION
     from d2export.export.vision import layer_names
-    from d2export.export.vision_graph import PRUNE, VISION
 
     spec, parameters = source.checkpoint.spec, options.parameters()
     ranges = {path.relative_to(folder).as_posix(): used for path, used in weights.ranges().items()}
@@ -100,7 +100,7 @@ def manifest_of(
 
 
 def _graph_record(folder: Path, name: str) -> records.Graph:
-    from d2export.export.vision_graph import describe
+    from d2export.export.graph_file import describe
 
     inputs, outputs = describe(folder / "onnx" / name)
     return records.Graph(

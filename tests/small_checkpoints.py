@@ -277,6 +277,7 @@ _CONFIGS: dict[str, dict[str, Any]] = {
             "rope_parameters": {"rope_theta": 1e6, "rope_type": "default"},
         },
         "image_token_id": VOCAB - 1,
+        "tie_word_embeddings": False,
     },
     "llava": {
         "architectures": ["LlavaLlamaForCausalLM"],

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from d2export.models.config import spec_from_config
 from d2export.models.presets import PRESETS, ModelSpec, preset
 from d2export.models.safetensors_file import TensorRef, read_header
 from d2export.models.shards import INDEX, read_index, read_json, weight_file
+from d2export.models.text_layouts import HEADS
 
 Progress = Callable[[str], None]
 
@@ -40,7 +42,11 @@ class Checkpoint:
 
 
 def find_checkpoint(
-    model: str, progress: Progress | None = None, *, revision: str | None = None
+    model: str,
+    progress: Progress | None = None,
+    *,
+    revision: str | None = None,
+    scope: str = "vision",
 ) -> Checkpoint:
     """The checkpoint that `model` names.
 
@@ -48,6 +54,7 @@ def find_checkpoint(
         model: a local folder, which wins if it exists; a preset; or a hub id `org/name`.
         progress: called with one line per step that takes seconds.
         revision: a branch, tag or commit on the hub; its default branch if None.
+        scope: `vision` or `vlm`: what has to be there.
 
     Raises:
         UsageError: `model` is none of these.
@@ -58,8 +65,9 @@ def find_checkpoint(
         folder = Path(model).expanduser()
     except RuntimeError as error:  # ~somebody, who has no account here
         raise CheckpointError(f"cannot read '{model}': {error}", "Pass the full path.") from None
+    needed = partial(layouts.is_needed, scope=scope)
     if folder.is_dir():
-        return open_checkpoint(folder, layouts.is_needed)
+        return open_checkpoint(folder, needed)
     if model.lower() in PRESETS:
         known = preset(model)
         if known.hub_id is None:
@@ -78,7 +86,7 @@ def find_checkpoint(
 
     from d2export.models import hub
 
-    found = open_checkpoint(hub.download(hub_id, revision, progress), layouts.is_needed)
+    found = open_checkpoint(hub.download(hub_id, revision, progress, scope), needed)
     # The library names a snapshot's folder after the commit.
     return replace(
         found, spec=replace(found.spec, name=name, hub_id=hub_id), revision=found.folder.name
@@ -106,6 +114,8 @@ def open_checkpoint(folder: Path, needed: Callable[[str], bool] | None = None) -
     config = read_json(folder / "config.json")
     spec = spec_from_config(config, str(folder.resolve()))
     tensors = _read_weights(folder, needed)
+    if not tensors.keys().isdisjoint(HEADS):  # stored, whatever config.json says of tying
+        spec = replace(spec, text=replace(spec.text, tied=False))
     if config.get("architectures") == ["LlavaLlamaForCausalLM"]:
         tensors |= _separate_tower(folder, config, tensors)
     return Checkpoint(folder, config, spec, tensors)

@@ -11,7 +11,7 @@ of transformers. A setting that changes the computation and is not supported is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,13 @@ TEXT_DEFAULTS = {
     "qwen2": (4096, 32, 32, 22016, 151936, 32768),
     "llama": (4096, 32, 32, 11008, 32000, 2048),
     "internlm2": (4096, 32, 32, 11008, 103168, 2048),
+}
+
+# backbone: settings that have to be false, and what they are where config.json is silent
+FALSE_SETTINGS: dict[str, dict[str, bool]] = {
+    "qwen2": {"use_sliding_window": False},
+    "llama": {"attention_bias": False, "mlp_bias": False},
+    "internlm2": {"bias": True},
 }
 
 LANGUAGE_MODELS = {
@@ -193,7 +200,9 @@ def _internvl_hf(top: Section) -> tuple[VisionSpec, TextSpec]:
     language = top.section("text_config", {})
     backbone = language.only("model_type", "qwen2", "llama", default="qwen2")
     spec = _intern_vit(top, vision, image, "vision_feature_layer")
-    return spec, _text(language, backbone)
+    tied = top.only("tie_word_embeddings", True, False, default=True)
+    text = _text(language, backbone)
+    return spec, replace(text, tied=tied or text.tied)
 
 
 def _intern_vit(top: Section, vision: Section, image: ImageSpec, layer_key: str) -> VisionSpec:
@@ -245,7 +254,9 @@ def _llava_hf(top: Section) -> tuple[VisionSpec, TextSpec]:
     top.only("multimodal_projector_bias", True, default=True)
     language = top.section("text_config", {})
     language.only("model_type", "llama", default="llama")
-    return _clip(top, vision, "vision_feature_layer"), _text(language, "llama")
+    tied = top.only("tie_word_embeddings", True, False, default=False)
+    text = _text(language, "llama")
+    return _clip(top, vision, "vision_feature_layer"), replace(text, tied=tied or text.tied)
 
 
 CLIP_L_336_CONFIG: dict[str, Any] = {
@@ -295,7 +306,42 @@ def _text(section: Section, backbone: str) -> TextSpec:
     kv_heads = section.count("num_key_value_heads", counts["heads"])
     rope = section.section("rope_parameters", {})  # transformers 5; a plain key before
     theta = section.number("rope_theta", rope.number("rope_theta", 1e4))
-    return TextSpec(backbone=backbone, kv_heads=kv_heads, rope_theta=theta, **counts)
+    return TextSpec(
+        backbone=backbone,
+        kv_heads=kv_heads,
+        rope_theta=theta,
+        norm_eps=section.number("rms_norm_eps", 1e-6),
+        tied=bool(section.only("tie_word_embeddings", True, False, default=False)),
+        **counts,
+    )
+
+
+def check_language_model(config: dict[str, Any], text: TextSpec, where: str) -> None:
+    """Refuse settings of the language model that change its computation and are not supported.
+
+    Apart from `spec_from_config`, because scope `vision` does not run the language model.
+
+    Raises:
+        CheckpointError: the message names the key, the value found and what is supported.
+    """
+    top = Section(config, f"{where}: config.json")
+    section = next(
+        (top.section(key) for key in ("llm_config", "text_config") if key in config), top
+    )
+    if text.hidden % text.heads or text.head_dim % 2:
+        found = f"heads of even width in {text.hidden}"
+        raise section.error("num_attention_heads", text.heads, found)
+    if text.heads % text.kv_heads:
+        raise section.error("num_key_value_heads", text.kv_heads, f"a divisor of {text.heads}")
+    section.only("hidden_act", "silu", default="silu")
+    section.only("head_dim", text.head_dim, default=text.head_dim)
+    for key, default in FALSE_SETTINGS[text.backbone].items():
+        section.only(key, False, default=default)
+    for key in ("rope_scaling", "rope_parameters"):
+        scaling = section.section(key, {})
+        kind = "rope_type" if scaling.value("rope_type") is not None else "type"
+        # "dynamic" begins where a prompt is longer than max_position_embeddings, which is refused.
+        scaling.only(kind, "default", "dynamic", default="default")
 
 
 def _check_geometry(top: Section, vision: VisionSpec) -> None:

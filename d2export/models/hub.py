@@ -22,15 +22,19 @@ NOT_THESE = ("*.bin.index.json",)
 
 
 def download(
-    hub_id: str, revision: str | None = None, progress: Callable[[str], None] | None = None
+    hub_id: str,
+    revision: str | None = None,
+    progress: Callable[[str], None] | None = None,
+    scope: str = "vision",
 ) -> Path:
-    """Download a checkpoint, all but the shards that only the language model needs.
+    """Download a checkpoint, of its shards those that the scope needs.
 
     Args:
         hub_id: `org/name`.
         revision: a branch, tag or commit; the default branch if None.
         progress: called with one line per file when standard error is no terminal; on a terminal
             the library shows its own bars.
+        scope: `vision` or `vlm`.
 
     Returns:
         The folder with the files, named after the commit that `revision` stood for. Without a
@@ -72,7 +76,7 @@ def download(
         wanted = [name for name in sizes if _is_small(name) or name == weights]
         if weights == INDEX:
             index = read_index(Path(hf_hub_download(hub_id, INDEX, revision=commit)))
-            wanted += sorted({file for name, file in index.items() if is_needed(name)})
+            wanted += sorted({file for name, file in index.items() if is_needed(name, scope)})
         for i, name in enumerate(wanted, 1):
             size = f"{sizes.get(name, 0) / 1e6:.1f} MB"
             if not sys.stderr.isatty():

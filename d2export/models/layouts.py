@@ -141,9 +141,15 @@ PROMPT_EMBEDDINGS = (
 _PREFIXES = tuple({p for layout in LAYOUTS for p in (*layout.tower, *layout.projector)})
 
 
-def is_needed(name: str) -> bool:
-    """Whether scope `vision` may need the stored tensor `name`, in any layout."""
-    return name.startswith(_PREFIXES) or name in PROMPT_EMBEDDINGS
+def is_needed(name: str, scope: str = "vision") -> bool:
+    """Whether a scope may need the stored tensor `name`, in any layout.
+
+    `vlm` needs all of them, `vision` the tower, the projector and the token embeddings, `tower`
+    the tower and the projector alone.
+    """
+    if scope == "vlm" or name.startswith(_PREFIXES):
+        return True
+    return scope == "vision" and name in PROMPT_EMBEDDINGS
 
 
 def parameter_shapes(spec: ModelSpec) -> dict[str, Shape]:
@@ -219,7 +225,7 @@ def resolve(tensors: Mapping[str, TensorRef], spec: ModelSpec) -> dict[str, Tens
             "Is the checkpoint complete, and is its config.json the one that belongs to it?",
         )
     return {
-        canonical: _part(name, tensors[name], third, shapes[canonical])
+        canonical: part_of(name, tensors[name], third, shapes[canonical])
         for canonical, (name, third) in sources.items()
     }
 
@@ -232,7 +238,7 @@ def prompt_embedding(tensors: Mapping[str, TensorRef], spec: ModelSpec) -> Tenso
     """
     for name in PROMPT_EMBEDDINGS:
         if name in tensors:
-            return _part(name, tensors[name], None, (spec.text.vocab, spec.text.hidden))
+            return part_of(name, tensors[name], None, (spec.text.vocab, spec.text.hidden))
     return None
 
 
@@ -262,7 +268,12 @@ def _identify(
     return best
 
 
-def _part(name: str, ref: TensorRef, third: int | None, shape: Shape) -> TensorRef:
+def part_of(name: str, ref: TensorRef, third: int | None, shape: Shape) -> TensorRef:
+    """A stored tensor, or a third of its rows, under the canonical shape.
+
+    Raises:
+        CheckpointError: it has another shape, or a dtype other than F32, F16 and BF16.
+    """
     expected = shape if third is None else (3 * shape[0], *shape[1:])
     if tuple(n for n in ref.shape if n != 1) != tuple(n for n in expected if n != 1):
         raise CheckpointError(

@@ -72,7 +72,10 @@ class VisionSpec:
 
 @dataclass(frozen=True)
 class TextSpec:
-    """The language model behind the projector; scope `vision` needs its width and embeddings."""
+    """The language model behind the projector: RMSNorm, rotary positions, gated SiLU MLP.
+
+    `tied` says that the output head is the embedding table.
+    """
 
     backbone: str  # "qwen2" | "internlm2" | "llama"
     hidden: int
@@ -83,6 +86,23 @@ class TextSpec:
     vocab: int
     rope_theta: float
     max_positions: int
+    norm_eps: float
+    tied: bool = False
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.hidden // self.heads
+
+    @property
+    def qkv_bias(self) -> bool:
+        """Whether the query, key and value projections have biases; no other one has."""
+        return self.backbone == "qwen2"
+
+    @property
+    def fused_qkv(self) -> bool:
+        """Whether one weight holds all three projections, interleaved by key-value head."""
+        return self.backbone == "internlm2"
 
 
 @dataclass(frozen=True)
@@ -143,35 +163,35 @@ PRESETS: dict[str, ModelSpec] = {
             "internvl",
             "OpenGVLab/InternVL2_5-1B",
             INTERNVIT_300M,
-            TextSpec("qwen2", 896, 24, 14, 2, 4864, 151674, 1e6, 32768),
+            TextSpec("qwen2", 896, 24, 14, 2, 4864, 151674, 1e6, 32768, 1e-6),
         ),
         ModelSpec(
             "internvl2.5-2b",
             "internvl",
             "OpenGVLab/InternVL2_5-2B",
             INTERNVIT_300M,
-            TextSpec("internlm2", 2048, 24, 16, 8, 8192, 92553, 1e6, 32768),
+            TextSpec("internlm2", 2048, 24, 16, 8, 8192, 92553, 1e6, 32768, 1e-5),
         ),
         ModelSpec(
             "internvl2.5-4b",
             "internvl",
             "OpenGVLab/InternVL2_5-4B",
             INTERNVIT_300M,
-            TextSpec("qwen2", 2048, 36, 16, 2, 11008, 151674, 1e6, 32768),
+            TextSpec("qwen2", 2048, 36, 16, 2, 11008, 151674, 1e6, 32768, 1e-6),
         ),
         ModelSpec(
             "internvl2.5-8b",
             "internvl",
             "OpenGVLab/InternVL2_5-8B",
             INTERNVIT_300M,
-            TextSpec("internlm2", 4096, 32, 32, 8, 14336, 92553, 1e6, 32768),
+            TextSpec("internlm2", 4096, 32, 32, 8, 14336, 92553, 1e6, 32768, 1e-5),
         ),
         ModelSpec(
             "llava-1.5-7b",
             "llava",
             "llava-hf/llava-1.5-7b-hf",
             CLIP_VIT_L_336,
-            TextSpec("llama", 4096, 32, 32, 32, 11008, 32064, 1e4, 4096),
+            TextSpec("llama", 4096, 32, 32, 32, 11008, 32064, 1e4, 4096, 1e-5),
             weight_dtype="F16",
         ),
         ModelSpec(
@@ -179,7 +199,7 @@ PRESETS: dict[str, ModelSpec] = {
             "llava",
             "llava-hf/llava-1.5-13b-hf",
             CLIP_VIT_L_336,
-            TextSpec("llama", 5120, 40, 40, 40, 13824, 32064, 1e4, 4096),
+            TextSpec("llama", 5120, 40, 40, 40, 13824, 32064, 1e4, 4096, 1e-5),
             weight_dtype="F16",
         ),
         ModelSpec(
@@ -187,7 +207,7 @@ PRESETS: dict[str, ModelSpec] = {
             "internvl",
             None,
             POCKET_VIT,
-            TextSpec("qwen2", 192, 4, 6, 6, 512, 512, 1e4, 4096),
+            TextSpec("qwen2", 192, 4, 6, 6, 512, 512, 1e4, 4096, 1e-6),
         ),
     )
 }

@@ -1,9 +1,9 @@
 """Checkpoints with random weights, for latency work and tests without a download.
 
-The vision tower and projector are complete; of the language model there is at most the embedding
-table. Values are drawn so that the graph behaves like a trained one: activations stay of order 1
-through all layers, the CLS token attends clearly more to some patches than to others, and no
-parameter is left at a value (0, 1) that would hide a mistake.
+The vision tower and projector are complete; so is the language model in scope `vlm`, else there is
+at most its embedding table. Values are drawn so that the graph behaves like a trained one:
+activations stay of order 1 through all layers, the CLS token attends clearly more to some patches
+than to others, and no parameter is left at a value (0, 1) that would hide a mistake.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from d2export.models.config import LANGUAGE_MODELS, TEXT_KEYS, WEIGHT_DTYPES
 from d2export.models.layouts import INTERNVL, LLAVA_HF, parameter_shapes, stored_name
 from d2export.models.presets import ModelSpec, TextSpec
 from d2export.models.safetensors_file import ITEM_BYTES, TensorToWrite, encode, write
+from d2export.models.text_layouts import text_shapes, written_layout
 
 CHUNK = 1 << 20  # values drawn at a time: 4 MB
 
@@ -52,6 +53,16 @@ DRAWS = (
     (r"\.weight$", Draw(0.0, 1.0, per_input=True)),
 )
 
+# Of the language model: states of order 1 through all layers, attention neither flat nor on one
+# token, logits with a deviation of a few.
+TEXT_DRAWS = (
+    (r"^text\.embedding\.weight$", Draw(0.0, 1.0)),
+    (r"^text\..*\.attention\.(q|k|qkv)\.weight$", Draw(0.0, 1.25, per_input=True)),
+    (r"^text\..*\.mlp\.down\.weight$", Draw(0.0, 0.5, per_input=True)),
+    (r"^text\.head\.weight$", Draw(0.0, 3.0, per_input=True)),
+    (r"^text\..*(attention|mlp)\.\w+\.weight$", Draw(0.0, 1.0, per_input=True)),
+)
+
 # What a layer adds, where no layer scale holds it down.
 UNSCALED_BRANCH = (r"\.(attention\.out|mlp\.down)\.weight$", Draw(0.0, 0.2, per_input=True))
 
@@ -63,6 +74,7 @@ def write_random_checkpoint(
     progress: Callable[[str], None] | None = None,
     *,
     embeddings: bool = False,
+    scope: str = "vision",
 ) -> Checkpoint:
     """Write `config.json` and `model.safetensors` for a model, and open them.
 
@@ -75,6 +87,7 @@ def write_random_checkpoint(
         seed: any integer.
         progress: called with one line at the start.
         embeddings: also write the language model's token embeddings.
+        scope: `vlm` writes the whole language model.
 
     Raises:
         OutputError: the folder cannot be written.
@@ -89,7 +102,12 @@ def write_random_checkpoint(
         rows, *rest = shapes[names[0]]
         ones = (1,) * layout.leading_ones.get(names[0], 0)
         tensors.append((stored, names, (*ones, rows * len(names), *rest)))
-    if embeddings:
+    if scope == "vlm":
+        language = text_shapes(spec.text)
+        written = written_layout(spec.text)
+        tensors += [(written.stored_name(name), [name], shape) for name, shape in language.items()]
+        shapes |= language
+    elif embeddings:
         table = (spec.text.vocab, spec.text.hidden)
         shapes["embeddings"] = table
         tensors.append((embedding_name(spec.text), ["embeddings"], table))
@@ -114,9 +132,12 @@ def write_random_checkpoint(
     return open_checkpoint(folder)
 
 
-def random_bytes(spec: ModelSpec) -> int:
-    """What the weights of `write_random_checkpoint` take on disk, without embeddings."""
-    count = sum(prod(shape) for shape in parameter_shapes(spec).values())
+def random_bytes(spec: ModelSpec, scope: str = "vision") -> int:
+    """What the weights of `write_random_checkpoint` take on disk, without embeddings alone."""
+    shapes = [*parameter_shapes(spec).values()]
+    if scope == "vlm":
+        shapes += text_shapes(spec.text).values()
+    count = sum(map(prod, shapes))
     return count * ITEM_BYTES[spec.weight_dtype]
 
 
@@ -135,7 +156,15 @@ def config_for(spec: ModelSpec) -> dict[str, Any]:
         "layer_norm_eps": vision.norm_eps,
     }
     language: dict[str, Any] = {key: getattr(text, field) for field, key in TEXT_KEYS.items()}
-    language |= {"num_key_value_heads": text.kv_heads, "rope_theta": text.rope_theta}
+    language |= {
+        "num_key_value_heads": text.kv_heads,
+        "rope_theta": text.rope_theta,
+        "rms_norm_eps": text.norm_eps,
+        "tie_word_embeddings": text.tied,
+        "hidden_act": "silu",
+    }
+    if text.backbone == "internlm2":
+        language["bias"] = False
     dtype = {stored: name for name, stored in WEIGHT_DTYPES.items()}[spec.weight_dtype]
     layer = vision.used_layers - vision.layers - 1
     if spec.family == "llava":
@@ -206,6 +235,8 @@ def _values(
 def _draw(spec: ModelSpec, name: str) -> Draw:
     if name == "embeddings":
         return Draw(0.0, 1.0)
+    if name.startswith("text."):
+        return next(draw for pattern, draw in (*TEXT_DRAWS, *DRAWS) if re.search(pattern, name))
     if name.endswith((".attention.q.weight", ".attention.k.weight")):
         return _attention(spec)
     draws = DRAWS if spec.vision.layer_scale else (UNSCALED_BRANCH, *DRAWS)

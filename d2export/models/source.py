@@ -33,12 +33,14 @@ def open_source(
     seed: int,
     revision: str | None,
     embeddings: bool,
+    scope: str = "vision",
     progress: Progress,
 ) -> Source:
     """The checkpoint that `model` names, or a random one written to `scratch`.
 
     Args:
         embeddings: random weights include the token embedding table.
+        scope: `vision`, or `vlm` for the language model too.
 
     Raises:
         UsageError: random weights for something that is no preset, or an unknown model.
@@ -48,7 +50,7 @@ def open_source(
     untrained = model.lower() in PRESETS and preset(model).hub_id is None
     if not random_weights and not (untrained and not Path(model).is_dir()):
         try:
-            checkpoint = find_checkpoint(model, progress.note, revision=revision)
+            checkpoint = find_checkpoint(model, progress.note, revision=revision, scope=scope)
         except OSError as error:
             raise CheckpointError(
                 f"cannot read '{model}': {error.strerror or error}",
@@ -67,7 +69,7 @@ def open_source(
     if untrained and not random_weights:
         progress.warning(f"'{model}' has no trained weights yet: the weights are random")
     checkpoint = write_random_checkpoint(
-        preset(model), scratch, seed, progress.detail, embeddings=embeddings
+        preset(model), scratch, seed, progress.detail, embeddings=embeddings, scope=scope
     )
     return Source(replace(checkpoint, spec=preset(model)), "random", None, seed)
 

@@ -90,5 +90,5 @@ def module_of(
 def _spec(bundle: Bundle) -> ModelSpec:
     """The model of a bundle; of the language model only the width is known, and needed."""
     model = bundle.manifest.model
-    text = TextSpec("llama", model.text_hidden, 1, 1, 1, 1, 1, 1e4, 1)
+    text = TextSpec("llama", model.text_hidden, 1, 1, 1, 1, 1, 1e4, 1, 1e-6)
     return ModelSpec(model.name, model.family, model.id, model.vision, text)

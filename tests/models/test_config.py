@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from d2export.errors import CheckpointError
-from d2export.models.config import spec_from_config
+from d2export.models.config import check_language_model, spec_from_config
 from d2export.models.presets import CLIP_VIT_L_336, INTERNVIT_300M, ModelSpec, preset
 from d2export.models.random_weights import config_for
 from d2export.models.shards import read_json
@@ -29,6 +29,8 @@ INTERNVL25_8B: dict[str, Any] = {
         "num_attention_heads": 32,
         "num_hidden_layers": 32,
         "num_key_value_heads": 8,
+        "bias": False,
+        "rms_norm_eps": 1e-05,
         "rope_scaling": {"factor": 2.0, "type": "dynamic"},
         "rope_theta": 1000000,
         "vocab_size": 92553,
@@ -65,6 +67,7 @@ LLAVA_HF_7B: dict[str, Any] = {
         "_name_or_path": "lmsys/vicuna-7b-v1.5",
         "max_position_embeddings": 4096,
         "model_type": "llama",
+        "rms_norm_eps": 1e-05,
         "vocab_size": 32064,
     },
     "torch_dtype": "float16",
@@ -97,6 +100,7 @@ LLAVA_7B: dict[str, Any] = {
     "num_attention_heads": 32,
     "num_hidden_layers": 32,
     "num_key_value_heads": 32,
+    "rms_norm_eps": 1e-05,
     "rope_scaling": None,
     "torch_dtype": "float16",
     "vocab_size": 32000,
@@ -150,11 +154,42 @@ def test_llava_as_published_has_clip_by_name_and_the_unpadded_vocabulary() -> No
 def test_a_nearly_empty_hf_config_has_the_defaults_of_the_classes() -> None:
     spec = spec_from_config(INTERNVL3_1B_HF, "x")
     assert spec.vision == INTERNVIT_300M
-    assert spec.text == preset("internvl2.5-1b").text
+    assert spec.text == replace(preset("internvl2.5-1b").text, tied=True)
     llava = spec_from_config({"architectures": ["LlavaForConditionalGeneration"]}, "x")
     assert llava.vision == CLIP_VIT_L_336
     assert llava.weight_dtype == "F32"
     assert (llava.text.vocab, llava.text.max_positions) == (32000, 2048)
+
+
+@pytest.mark.parametrize("config", [INTERNVL25_8B, LLAVA_HF_7B, LLAVA_7B, INTERNVL3_1B_HF])
+def test_published_language_models_are_supported(config: dict[str, Any]) -> None:
+    check_language_model(config, spec_from_config(config, "x").text, "x")
+
+
+@pytest.mark.parametrize(
+    ("config", "path", "value", "supported"),
+    [
+        (INTERNVL25_8B, "llm_config.hidden_act", "gelu", "'silu'"),
+        (INTERNVL25_8B, "llm_config.bias", True, "False"),
+        (INTERNVL25_8B, "llm_config.rope_scaling.type", "linear", "'default' or 'dynamic'"),
+        (INTERNVL25_8B, "llm_config.num_key_value_heads", 5, "a divisor of 32"),
+        (INTERNVL25_8B, "llm_config.num_attention_heads", 24, "heads of even width in 4096"),
+        (LLAVA_HF_7B, "text_config.head_dim", 64, "128"),
+        (LLAVA_HF_7B, "text_config.attention_bias", True, "False"),
+        (LLAVA_HF_7B, "text_config.rope_parameters", {"rope_type": "yarn"}, "'dynamic'"),
+        (LLAVA_7B, "mlp_bias", True, "False"),
+        (INTERNVL3_1B_HF, "text_config.use_sliding_window", True, "False"),
+    ],
+)
+def test_language_models_that_compute_something_else(
+    config: dict[str, Any], path: str, value: object, supported: str
+) -> None:
+    wrong = changed(config, path, value)
+    with pytest.raises(CheckpointError) as caught:
+        check_language_model(wrong, spec_from_config(wrong, "x").text, "x")
+    key = path.removesuffix(".type")
+    assert str(caught.value).startswith(f"x: config.json: '{key}")
+    assert supported in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["internvl2.5-1b", "internvl2.5-2b", "internvl2.5-4b", "pocket",
