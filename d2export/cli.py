@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -39,9 +39,13 @@ from d2export.cli_options import (
     PriorFile,
     PromptEmbeds,
     Provider,
+    PruneLayer,
     Quiet,
     RandomWeights,
+    ReferencePrompt,
     Revision,
+    RunImages,
+    Scope,
     Seed,
     Theta,
     Threads,
@@ -52,6 +56,9 @@ from d2export.errors import CheckFailed, D2ExportError, OutputError, UsageError
 from d2export.options import ExportOptions
 from d2export.progress import Level, Progress
 from d2export.pruning.parameters import PruneParameters
+
+if TYPE_CHECKING:
+    from d2export.runtime.sampling import Sampling
 
 
 class _Commands(TyperGroup):
@@ -81,6 +88,10 @@ app = typer.Typer(
     help="Export multimodal LLMs with visual-token pruning inside the graph.",
 )
 
+# What goes with a bundle of either scope.
+RUN_BOTH = ("bundle", "image", "prompt", "output", "provider", "threads", "as_json")
+RUN_VISION = (*RUN_BOTH, "prompt_embeds")
+RUN_VLM = (*RUN_BOTH, "max_new_tokens", "temperature", "top_k", "top_p", "seed", "system")
 # What goes with a bundle made elsewhere, and with a comparison layer by layer.
 WITH_BUNDLE = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
 
@@ -97,9 +108,11 @@ def build(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Folder of the new bundle.")
     ] = None,
+    scope: Scope = "vision",
     keep: Keep = "64",
-    importance: Importance = "cls",
+    importance: Importance = None,
     importance_layer: ImportanceLayer = -2,
+    prune_layer: PruneLayer = 2,
     prior: PriorFile = None,
     pivot_ratio: PivotRatio = PruneParameters.pivot_ratio,
     alpha: Alpha = PruneParameters.alpha,
@@ -109,6 +122,7 @@ def build(
     precision: Precision = "fp32",
     opset: Opset = 17,
     image: Images = None,
+    prompt: ReferencePrompt = None,
     prompt_embeds: PromptEmbeds = None,
     random_weights: RandomWeights = False,
     seed: Seed = 0,
@@ -156,9 +170,11 @@ def export(
     ctx: typer.Context,
     model: Model,
     output: Output,
+    scope: Scope = "vision",
     keep: Keep = "64",
-    importance: Importance = "cls",
+    importance: Importance = None,
     importance_layer: ImportanceLayer = -2,
+    prune_layer: PruneLayer = 2,
     prior: PriorFile = None,
     pivot_ratio: PivotRatio = PruneParameters.pivot_ratio,
     alpha: Alpha = PruneParameters.alpha,
@@ -168,6 +184,7 @@ def export(
     precision: Precision = "fp32",
     opset: Opset = 17,
     image: Images = None,
+    prompt: ReferencePrompt = None,
     prompt_embeds: PromptEmbeds = None,
     random_weights: RandomWeights = False,
     seed: Seed = 0,
@@ -207,7 +224,8 @@ def check(
 ) -> None:
     """Compare a bundle with PyTorch; exit 1 if answers differ."""
     from d2export import session
-    from d2export.verify.tables import accuracy_table, layer_table
+    from d2export.verify.report import accuracy_text
+    from d2export.verify.tables import layer_table
 
     if per_layer:
         _refuse_others(ctx, "--per-layer", WITH_BUNDLE)
@@ -228,7 +246,7 @@ def check(
         threads=threads,
         progress=_progress(None, quiet, verbose),
     )
-    _finish(report.to_json(), accuracy_table(report), as_json, passed=report.passed)
+    _finish(report.to_json(), accuracy_text(report), as_json, passed=report.passed)
 
 
 @app.command()
@@ -245,7 +263,7 @@ def bench(
 ) -> None:
     """Time the vision graph, and selection on a line of its own."""
     from d2export import session
-    from d2export.verify.tables import latency_table
+    from d2export.verify.report import latency_text
 
     stages = session.bench(
         bundle,
@@ -256,34 +274,66 @@ def bench(
         threads=threads,
         progress=_progress(len(tiles), quiet, verbose),
     )
-    _finish([stage.to_json() for stage in stages], latency_table(stages), as_json)
+    _finish([stage.to_json() for stage in stages], latency_text(stages), as_json)
 
 
 @app.command()
 def run(
+    ctx: typer.Context,
     bundle: BundleArg,
-    image: Annotated[Path, typer.Option(help="Picture to run.")],
-    prompt: Annotated[str | None, typer.Option(help="Prompt; for importance text.")] = None,
+    image: RunImages,
+    prompt: Annotated[
+        str | None, typer.Option(help="Question; in scope vision with importance text.")
+    ] = None,
     prompt_embeds: PromptEmbeds = None,
+    max_new_tokens: Annotated[int, typer.Option(help="Scope vlm: longest answer.")] = 256,
+    temperature: Annotated[
+        float | None, typer.Option(help="Scope vlm: draw tokens; default: the most likely.")
+    ] = None,
+    top_k: Annotated[int, typer.Option(help="Draw from the k most likely tokens.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Draw from tokens of this probability.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of drawn tokens.")] = 0,
+    system: Annotated[str | None, typer.Option(help="Scope vlm: system message.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.")] = Path(),
     provider: Provider = "cpu",
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Run one picture: kept tokens as .npz, and drawn on it."""
+    """Ask about pictures. Scope vision: one picture's kept tokens. Both: drawn on the picture."""
     from d2export import session
-    from d2export.inspection import run_summary
+    from d2export.inspection import answer_summary, run_summary
     from d2export.runtime.prompt import read_embeds
 
+    if session.scope_of(bundle) == "vlm":
+        _refuse_others(ctx, "a bundle of scope vlm", RUN_VLM, "Leave it out.")
+        generation = session.answer(
+            bundle,
+            image,
+            prompt or "",
+            max_new_tokens=max_new_tokens,
+            sampling=_sampling(ctx, temperature, top_k, top_p, seed),
+            system=system,
+            on_text=None if as_json else _stream,
+            provider=provider,
+            threads=threads,
+        )
+        pictures = session.save_pictures(generation, image, output)
+        facts = answer_summary(generation, pictures)
+        lines = [f"{key}: {value}" for key, value in facts.items() if key != "text"]
+        _finish(facts, "\n\n" + "\n".join(lines), as_json)
+        return
+    _refuse_others(ctx, "a bundle of scope vision", RUN_VISION, "Leave it out.")
+    if len(image) != 1:
+        raise UsageError(f"--image is given {len(image)} times, expected once", "Run it for each.")
     result = session.run(
         bundle,
-        image,
+        image[0],
         prompt=prompt,
         prompt_embeds=read_embeds(prompt_embeds) if prompt_embeds else None,
         provider=provider,
         threads=threads,
     )
-    arrays, picture = session.save_result(result, image, output)
+    arrays, picture = session.save_result(result, image[0], output)
     facts = run_summary(result, arrays, picture)
     _finish(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json)
 
@@ -348,6 +398,23 @@ def _options(ctx: typer.Context) -> ExportOptions:
     names = {field.name for field in fields(ExportOptions)}
     given = {name: value for name, value in ctx.params.items() if name in names}
     return ExportOptions(**given, images=tuple(ctx.params["image"] or ()))
+
+
+def _sampling(
+    ctx: typer.Context, temperature: float | None, top_k: int, top_p: float, seed: int
+) -> Sampling | None:
+    """None takes the most likely token; the other options draw at temperature 1."""
+    from d2export.runtime.sampling import Sampling
+
+    sources = [ctx.get_parameter_source(name) for name in ("top_k", "top_p", "seed")]
+    drawn = any(source is not None and source.name == "COMMANDLINE" for source in sources)
+    if temperature is None and not drawn:
+        return None
+    return Sampling(1.0 if temperature is None else temperature, top_k, top_p, seed)
+
+
+def _stream(piece: str) -> None:
+    print(piece, end="", flush=True)
 
 
 def _progress(stages: int | None, quiet: bool, verbose: bool) -> Progress:

@@ -11,20 +11,30 @@ BundleArg = Annotated[Path, typer.Argument(help="Folder that `build` or `export`
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results only.")]
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
+RunImages = Annotated[list[Path], typer.Option("--image", help="Picture; may be repeated.")]
 Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
 Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
 Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
-Importance = Annotated[str, typer.Option(help="Where importance is from: cls, text or uniform.")]
+Scope = Annotated[str, typer.Option(help="vision, or vlm: the language model too.")]
+Importance = Annotated[
+    str | None, typer.Option(help="Where importance is from: cls, text, uniform; llm in scope vlm.")
+]
+PruneLayer = Annotated[int, typer.Option(help="Scope vlm: prune before this layer.")]
 ImportanceLayer = Annotated[int, typer.Option(help="Vision layer whose CLS attention counts.")]
-PriorFile = Annotated[Path | None, typer.Option("--prior", help="Positional prior (JSON).")]
+PriorFile = Annotated[
+    Path | None, typer.Option("--prior", help="Positional prior (JSON); scope vlm: or 'shallow'.")
+]
 PivotRatio = Annotated[float, typer.Option(help="Share of the kept tokens that are pivots.")]
 Alpha = Annotated[float, typer.Option(help="Semantic (1) against spatial (0) similarity.")]
 Theta = Annotated[float, typer.Option(help="Similarity above which two tokens are neighbours.")]
 Eps = Annotated[float, typer.Option(help="Added to the prior before dividing by it.")]
 PivotsBlock = Annotated[
     bool, typer.Option("--pivots-block", help="Pivots rule out neighbours too.")
+]
+ReferencePrompt = Annotated[
+    str | None, typer.Option("--prompt", help="Scope vlm: prompt of the stored answers.")
 ]
 Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 24.")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +21,8 @@ from d2export.verify.accuracy import TOLERANCES
 
 if TYPE_CHECKING:
     from d2export.export.weights import PlacedWeights
-    from d2export.verify.pytorch import Answer
 
+PRIOR = "processor/prior.json"  # in scope vlm, where it is no part of a graph
 PROMPT_TABLE = "prompt_embedding"  # placed with the weights, but not part of the vision graph
 
 
@@ -30,22 +31,22 @@ def manifest_of(
     options: ExportOptions,
     source: Source,
     weights: PlacedWeights,
-    cls_layer: int,
     prior: Prior | None,
-    answers: dict[str, Answer],
+    references: Sequence[records.Reference],
 ) -> Manifest:
     """Everything a reader of the bundle in `folder` has to know."""
-    from d2export.export.graph_file import PRUNE, VISION
+    from d2export.export.graph_file import DECODER, PRUNE, VISION
     from d2export.export.vision import layer_names
 
     spec, parameters = source.checkpoint.spec, options.parameters()
+    vlm, importance = options.scope == "vlm", options.importance_source
     ranges = {path.relative_to(folder).as_posix(): used for path, used in weights.ranges().items()}
     table = weights.refs.get(PROMPT_TABLE)
     tolerances = TOLERANCES[options.precision]
     return Manifest(
-        schema=1,
+        schema=2,
         tool=records.Tool("d2export", __version__),
-        scope="vision",
+        scope=options.scope,  # type: ignore[arg-type]
         model=records.Model(
             name=spec.name,
             family=spec.family,  # type: ignore[arg-type]
@@ -55,11 +56,11 @@ def manifest_of(
             random_seed=source.seed,
             trained=source.kind != "random",
             vision=spec.vision,
-            text_hidden=spec.text.hidden,
+            text=spec.text,
         ),
         selector=records.Selector(
             name="d2",
-            importance=options.importance,  # type: ignore[arg-type]
+            importance=importance,  # type: ignore[arg-type]
             keep=parameters.keep or None,
             keep_permille=parameters.keep_permille or None,
             pivot_ratio=parameters.pivot_ratio,
@@ -67,33 +68,30 @@ def manifest_of(
             theta=parameters.theta,
             eps=parameters.eps,
             pivots_block=parameters.pivots_block,
-            importance_layer=cls_layer if options.importance == "cls" else None,
+            importance_layer=options.cls_layer(spec.vision) if importance == "cls" else None,
+            prune_layer=options.prune_layer if vlm else None,
             prior=records.Prior(
-                "file" if prior else "none",
+                options.prior_source,
+                PRIOR if prior and vlm else None,
                 prior.sha256 if prior else None,
                 prior.provenance if prior else {},
             ),
         ),
         precision=options.precision,  # type: ignore[arg-type]
         opset=options.opset,
-        graphs=records.Graphs(_graph_record(folder, VISION), _graph_record(folder, PRUNE)),
-        layers=tuple(layer_names(spec)),
+        graphs=records.Graphs(
+            _graph_record(folder, VISION),
+            _graph_record(folder, DECODER) if vlm else None,
+            _graph_record(folder, PRUNE),
+        ),
+        layers=tuple(layer_names(spec, pruned=not vlm)),
         weights=records.Weights(
             weights.mode,  # type: ignore[arg-type]
             source.id if weights.mode == "linked" else None,
         ),
         prompt_embedding=_table_record(folder, table) if table else None,
-        references=tuple(
-            records.Reference(
-                name,
-                f"reference/{name}.npz",
-                len(answer.reference.pixels),
-                len(answer.reference.token_grid),
-                f"pictures/{name}.png",
-            )
-            for name, answer in answers.items()
-        ),
-        tolerances=records.Tolerances(tolerances.embeddings, tolerances.indices),
+        references=tuple(references),
+        tolerances=records.Tolerances(tolerances.embeddings, tolerances.logits, tolerances.indices),
         versions=_versions(),
         files=file_entries(folder, ranges if weights.mode == "linked" else {}),
     )

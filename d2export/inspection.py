@@ -9,6 +9,7 @@ from typing import Any
 from d2export.bundle.folder import Bundle
 from d2export.bundle.records import Graph
 from d2export.models.presets import PRESETS
+from d2export.runtime.generate import Generation
 from d2export.runtime.vision import VisionResult
 from d2export.verify.tables import table
 
@@ -62,6 +63,28 @@ def run_summary(result: VisionResult, arrays: Path, picture: Path) -> dict[str, 
         "seconds": round(result.seconds, 4),
         "arrays": str(arrays),
         "picture": str(picture),
+    }
+
+
+def answer_summary(result: Generation, pictures: list[Path]) -> dict[str, Any]:
+    """What `run` says of an answer."""
+    timings = result.timings
+    speed = timings.tokens_per_second
+    return {
+        "text": result.text,
+        "tokens": len(result.tokens),
+        "finish": result.finish,
+        "prompt tokens": result.prompt_tokens,
+        "visual tokens": [len(tiles.grid) for tiles in result.images],
+        "kept": [len(kept) for kept in result.kept],
+        "seconds": {
+            "preprocessing": round(timings.preprocessing, 4),
+            "vision": round(timings.vision, 4),
+            "prefill": round(timings.prefill, 4),
+            "decode": round(sum(timings.decode), 4),
+        },
+        "tokens per second": None if speed is None else round(speed, 2),
+        "pictures": [str(picture) for picture in pictures],
     }
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from d2export.errors import UsageError
 from d2export.export.choices import OPSETS, PRECISIONS
-from d2export.models.presets import VisionSpec
+from d2export.models.presets import TextSpec, VisionSpec
 from d2export.pruning.parameters import IMPORTANCE_SOURCES, PruneParameters, parse_keep
 
 CLS_LAYER = -2  # the last but one, as Sparsity Meets Similarity and VisPruner read it
+PRUNE_LAYER = 2  # as D2Pruner
+SHALLOW = "shallow"
 
 
 @dataclass(frozen=True)
@@ -19,14 +22,20 @@ class ExportOptions:
 
     Attributes:
         model: a preset, a folder with a checkpoint, or a hub id.
+        scope: `vision` exports tower, projector and pruning; `vlm` the language model too, with
+            pruning inside it.
         keep: visual tokens kept per image over all its tiles: `64`, `25%` or `all`.
-        importance: `cls`, `text` or `uniform`.
+        importance: `cls` (default), `text` or `uniform`; in scope `vlm` always `llm`, the
+            attention of the last prompt token.
         importance_layer: vision layer whose CLS attention counts, negative from the end.
-        prior: file with a positional prior; None divides by one.
+        prune_layer: layer of the language model before which tokens are pruned, from 1.
+        prior: file with a positional prior, or `shallow`, in scope `vlm`: the attention of the
+            first layer; None divides by one.
         pivot_ratio, alpha, theta, eps, pivots_block: see `PruneParameters`.
         precision: `fp32`, `fp16` or `bf16`.
         opset: of the ONNX graphs, 17 to 24.
         images: pictures to store with PyTorch's answers; generated ones if empty.
+        prompt: of the references, in scope `vlm`.
         prompt_embeds: `.npy` with float32 `[P, hidden]` for importance `text`.
         random_weights: draw weights instead of looking for a checkpoint.
         seed: of random weights.
@@ -36,10 +45,12 @@ class ExportOptions:
     """
 
     model: str
+    scope: str = "vision"
     keep: str = "64"
-    importance: str = "cls"
+    importance: str | None = None
     importance_layer: int = CLS_LAYER
-    prior: Path | None = None
+    prune_layer: int = PRUNE_LAYER
+    prior: Path | str | None = None
     pivot_ratio: float = PruneParameters.pivot_ratio
     alpha: float = PruneParameters.alpha
     theta: float = PruneParameters.theta
@@ -48,6 +59,7 @@ class ExportOptions:
     precision: str = "fp32"
     opset: int = 17
     images: tuple[Path, ...] = field(default=())
+    prompt: str | None = None
     prompt_embeds: Path | None = None
     random_weights: bool = False
     seed: int = 0
@@ -57,7 +69,8 @@ class ExportOptions:
 
     def __post_init__(self) -> None:
         self.parameters()
-        _one_of("--importance", self.importance, IMPORTANCE_SOURCES)
+        _one_of("--scope", self.scope, tuple(IMPORTANCE_SOURCES))
+        _one_of("--importance", self.importance_source, IMPORTANCE_SOURCES[self.scope])
         _one_of("--precision", self.precision, PRECISIONS)
         if self.opset not in OPSETS:
             raise UsageError(
@@ -66,15 +79,66 @@ class ExportOptions:
             )
         if self.seed < 0:
             raise UsageError(f"--seed is {self.seed}, expected 0 or more", "Leave it out for 0.")
-        if self.importance != "cls" and self.importance_layer != CLS_LAYER:
+        self._check_scope()
+        importance = self.importance_source
+        if importance != "cls" and self.importance_layer != CLS_LAYER:
             raise UsageError(
-                f"--importance-layer goes with importance 'cls', not '{self.importance}'",
+                f"--importance-layer goes with importance 'cls', not '{importance}'",
                 "Leave it out, or pass --importance cls.",
             )
-        if self.importance != "text" and self.prompt_embeds is not None:
+        if importance != "text" and self.prompt_embeds is not None:
             raise UsageError(
-                f"--prompt-embeds goes with importance 'text', not '{self.importance}'",
+                f"--prompt-embeds goes with importance 'text', not '{importance}'",
                 "Leave it out, or pass --importance text.",
+            )
+
+    def _check_scope(self) -> None:
+        only_vlm = {
+            "--prune-layer": self.prune_layer != PRUNE_LAYER,
+            "--prompt": self.prompt is not None,
+            f"--prior {SHALLOW}": self.prior_source == SHALLOW,
+        }
+        for option, given in only_vlm.items():
+            if given and self.scope != "vlm":
+                raise UsageError(
+                    f"{option} goes with scope 'vlm', not '{self.scope}'",
+                    "Leave it out, or pass --scope vlm.",
+                )
+        if self.prune_layer < 1:
+            raise UsageError(
+                f"--prune-layer is {self.prune_layer}, expected at least 1",
+                "Importance is the attention of the layer before it. Leave it out for 2.",
+            )
+        if self.prior_source == SHALLOW and self.prune_layer < 2:
+            raise UsageError(
+                f"--prior {SHALLOW} with --prune-layer {self.prune_layer}: expected at least 2",
+                "The shallow layer must lie below the one whose attention is the importance.",
+            )
+
+    @property
+    def importance_source(self) -> str:
+        """`importance`, or the scope's own."""
+        return self.importance or IMPORTANCE_SOURCES[self.scope][0]
+
+    @property
+    def prior_source(self) -> Literal["none", "file", "shallow"]:
+        """`none`, `file` or `shallow`."""
+        if self.prior is None or str(self.prior) == "none":
+            return "none"
+        return "shallow" if str(self.prior) == SHALLOW else "file"
+
+    @property
+    def prior_file(self) -> Path | None:
+        """The file with the prior, if there is one."""
+        return Path(self.prior) if self.prior and self.prior_source == "file" else None
+
+    def check_prune_layer(self, text: TextSpec) -> None:
+        """Raise a UsageError if the language model has no such layer, or none after it."""
+        if self.prune_layer >= text.layers:
+            raise UsageError(
+                f"--prune-layer is {self.prune_layer}: this language model has {text.layers} "
+                "layers",
+                f"Pass 1 to {text.layers - 1}.",
             )
 
     def parameters(self) -> PruneParameters:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,18 @@ from d2export.errors import EnvironmentMismatch, OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import tile
 from d2export.progress import Progress
+from d2export.runtime.generate import Generation, Generator
 from d2export.runtime.picture import draw_kept
+from d2export.runtime.sampling import Sampling
 from d2export.runtime.vision import VisionResult, VisionRunner, check_prompt
 from d2export.verify.accuracy import TOLERANCES, AccuracyReport
 from d2export.verify.check import check_bundle
 from d2export.verify.latency import StageLatency, bench_vision
 from d2export.verify.report import BuildReport
 from d2export.verify.tables import plural
+from d2export.verify.vlm_check import VlmReport, check_vlm
+from d2export.verify.vlm_latency import VlmLatency, bench_vlm
+from d2export.verify.vlm_reference import VlmReference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -39,7 +44,7 @@ def check(
     provider: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
-) -> AccuracyReport:
+) -> AccuracyReport | VlmReport:
     """Compare a bundle with PyTorch: with its stored answers, or with fresh ones.
 
     Args:
@@ -53,6 +58,10 @@ def check(
         EnvironmentMismatch: a package is missing.
     """
     opened = read_bundle(Path(bundle))
+    if opened.manifest.scope == "vlm":
+        generator = Generator(opened, provider, threads)
+        fresh = _ask_pytorch(generator, images) if images or pytorch else None
+        return check_vlm(generator, fresh, progress=progress)
     runner = VisionRunner(opened, provider=provider, threads=threads)
     if not (images or pytorch):
         return check_bundle(runner, progress=progress)
@@ -79,6 +88,11 @@ def check_layers(
     """Compare a bundle with PyTorch layer by layer, on its smallest reference. Needs torch."""
     progress = progress or Progress(level="quiet")
     opened = read_bundle(Path(bundle))
+    if opened.manifest.scope == "vlm":
+        raise UsageError(
+            f"{bundle} has scope 'vlm': --per-layer compares bundles of scope 'vision'",
+            "Leave it out, or build the same model with --scope vision.",
+        )
     with progress.stage("loading the model into PyTorch"):
         module, _ = _pytorch(opened)
     from d2export.verify.layers import compare_layers
@@ -99,8 +113,8 @@ def bench(
     provider: str = "cpu",
     threads: int | None = None,
     progress: Progress | None = None,
-) -> list[StageLatency]:
-    """Latency of a bundle's graph and of its selection, for each number of tiles."""
+) -> list[StageLatency] | list[VlmLatency]:
+    """Latency of a bundle's graphs and of its selection, for each number of tiles."""
     progress = progress or Progress(level="quiet")
     if iterations < 1 or warmup < 0:
         raise UsageError(
@@ -113,11 +127,17 @@ def bench(
     for count in tiles:
         if not 1 <= count <= limit:
             raise UsageError(f"--tiles is {count}, expected 1 to {limit}", "Leave it out for 1.")
+    calls = {"warmup": warmup, "iterations": iterations}
+    vlm = opened.manifest.scope == "vlm"
+    generator = Generator(opened, provider, threads) if vlm else None
     runner = VisionRunner(opened, provider=provider, threads=threads)
-    stages = []
+    stages: list[Any] = []
     for count in tiles:
         with progress.stage(f"timing {plural(count, 'tile')}, {iterations} calls"):
-            stages.append(bench_vision(runner, count, warmup=warmup, iterations=iterations))
+            if generator is not None:
+                stages.append(bench_vlm(generator, count, **calls))
+            else:
+                stages.append(bench_vision(runner, count, **calls))
     return stages
 
 
@@ -151,6 +171,58 @@ def run(
 
         prompt_embeds = embed_prompt(opened, prompt)
     return VisionRunner(opened, provider=provider, threads=threads).run(image, prompt_embeds)
+
+
+def answer(
+    bundle: Path | str,
+    images: Sequence[Path | str],
+    prompt: str,
+    *,
+    max_new_tokens: int = 256,
+    sampling: Sampling | None = None,
+    system: str | None = None,
+    on_text: Callable[[str], None] | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+) -> Generation:
+    """What the whole model, in a bundle of scope `vlm`, answers about pictures.
+
+    Arguments and errors are those of `Generator.answer`; who asks more than once keeps a
+    `Generator`, which opens the graphs once.
+    """
+    generator = Generator(read_bundle(Path(bundle)), provider, threads)
+    return generator.answer(
+        images,
+        prompt,
+        max_new_tokens=max_new_tokens,
+        sampling=sampling,
+        system=system,
+        on_text=on_text,
+    )
+
+
+def scope_of(bundle: Path | str) -> str:
+    """`vision` or `vlm`; only the manifest is read."""
+    return read_bundle(Path(bundle), verify=False).manifest.scope
+
+
+def save_pictures(result: Generation, images: Sequence[Path], folder: Path) -> list[Path]:
+    """Draw the kept tokens of each picture into `folder`, as `NAME.kept.png`.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    pictures: list[Path] = []
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for image, tiles, kept in zip(images, result.images, result.kept, strict=True):
+            target, number = folder / f"{image.stem}.kept.png", 1
+            while target in pictures:
+                number += 1
+                target = folder / f"{image.stem}-{number}.kept.png"
+            draw_kept(load_image(image), tiles, kept).save(target)
+            pictures.append(target)
+    return pictures
 
 
 def save_result(result: VisionResult, image: Path, folder: Path) -> tuple[Path, Path]:
@@ -199,7 +271,7 @@ def rebuild(
         accuracy = check(bundle, provider=provider, threads=threads, progress=progress)
     with progress.stage("measuring latency"):
         latency = bench(bundle, provider=provider, threads=threads)
-    report = BuildReport(accuracy, tuple(latency))
+    report = BuildReport(accuracy, latency)
     unfinished = root / ".report.json.unfinished"
     try:
         with explained(root):
@@ -209,6 +281,22 @@ def rebuild(
         with suppress(OSError):
             unfinished.unlink()
     return report
+
+
+def _ask_pytorch(generator: Generator, images: Sequence[Path]) -> dict[str, VlmReference]:
+    """PyTorch's answers to the stored prompts, or to the first of them about other pictures."""
+    try:
+        from d2export.verify.vlm_pytorch import ask_again
+    except ImportError as error:
+        raise _needs_torch(error) from None
+    return ask_again(generator, images)
+
+
+def _needs_torch(error: ImportError) -> EnvironmentMismatch:
+    return EnvironmentMismatch(
+        f"asking PyTorch needs the package {error.name}, which is not installed",
+        "Run: pip install 'd2export[export]', or check against the stored answers.",
+    )
 
 
 def _questions(runner: VisionRunner, images: Sequence[Path]) -> dict[str, Any]:
@@ -228,8 +316,5 @@ def _pytorch(bundle: Bundle) -> tuple[Any, Any]:
     try:
         from d2export.verify.pytorch import answer, load_module
     except ImportError as error:
-        raise EnvironmentMismatch(
-            f"asking PyTorch needs the package {error.name}, which is not installed",
-            "Run: pip install 'd2export[export]', or check against the stored answers.",
-        ) from None
+        raise _needs_torch(error) from None
     return load_module(bundle), answer

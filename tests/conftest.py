@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 
 from tests.command import PIP, Caller, build_wheel
 from tests.small_checkpoints import write_small_checkpoint, write_tokenizer
+
+# Where tests run in the background it is ignored, and processes started from here would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture

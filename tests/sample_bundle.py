@@ -23,8 +23,9 @@ from d2export.bundle.records import (
     Value,
     Weights,
 )
-from d2export.models.presets import POCKET_VIT
+from d2export.models.presets import POCKET_VIT, preset
 
+POCKET_TEXT = preset("pocket").text
 CONTENT = {
     "onnx/vision.onnx": b"the vision graph",
     "onnx/prune.onnx": b"the op alone",
@@ -40,10 +41,10 @@ def sample_manifest(files: dict[str, FileEntry]) -> Manifest:
     features = Value("features", "float32", (1, "tokens", 192))
     indices = Value("kept_indices", "int32", ("kept",))
     return Manifest(
-        schema=1,
+        schema=2,
         tool=Tool("d2export", "0.1.0"),
         scope="vision",
-        model=Model("pocket", "internvl", "random", None, None, 7, False, POCKET_VIT, 192),
+        model=Model("pocket", "internvl", "random", None, None, 7, False, POCKET_VIT, POCKET_TEXT),
         selector=Selector(
             name="d2",
             importance="text",
@@ -55,19 +56,23 @@ def sample_manifest(files: dict[str, FileEntry]) -> Manifest:
             eps=1e-7,
             pivots_block=False,
             importance_layer=None,
-            prior=Prior("file", "ab" * 32, {"images": 1000, "prompt": "Describe the picture."}),
+            prune_layer=None,
+            prior=Prior(
+                "file", None, "ab" * 32, {"images": 1000, "prompt": "Describe the picture."}
+            ),
         ),
         precision="fp16",
         opset=17,
         graphs=Graphs(
             vision=Graph("onnx/vision.onnx", (features,), (indices,)),
+            decoder=None,
             prune=Graph("onnx/prune.onnx", (features,), (indices,)),
         ),
         layers=("layers.0.output", "layers.1.output"),
         weights=Weights("linked", "/models/pocket"),
         prompt_embedding=PromptEmbedding("onnx/model.safetensors", 16, "float16", (4, 8)),
         references=(Reference("photo", "reference/photo.npz", 3, 768, "pictures/photo.png"),),
-        tolerances=Tolerances(1e-3, 0.99),
+        tolerances=Tolerances(1e-3, 1e-3, 0.99),
         versions={"python": "3.11.2", "torch": "2.13.0"},
         files=files,
     )

@@ -694,9 +694,9 @@ def test_a_truncated_manifest(d2: Caller, copy: Path) -> None:
 
 
 def test_a_manifest_of_a_newer_schema(d2: Caller, copy: Path) -> None:
-    edit(copy, ("schema",), 2)
+    edit(copy, ("schema",), 3)
     assert d2.refused("check", copy) == (
-        f"{copy}/manifest.json: the bundle has schema 2, this d2export reads 1\n"
+        f"{copy}/manifest.json: the bundle has schema 3, this d2export reads 2\n"
         "  Upgrade d2export: pip install --upgrade d2export"
     )
 

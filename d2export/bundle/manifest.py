@@ -32,7 +32,7 @@ from d2export.bundle.records import (
 from d2export.bundle.strict_json import JsonError, decode, describe, encode, member
 from d2export.errors import BundleError
 
-SCHEMA = 1
+SCHEMA = 2
 BUILD_AGAIN = "Build the bundle again, or copy it again from where it was built."
 ITEM_BYTES = {
     "float32": 4,
@@ -52,9 +52,9 @@ class Manifest:
     `files` lists every file of the bundle but manifest.json, report.json, report.html, build.log.
     """
 
-    schema: Literal[1]
+    schema: Literal[2]
     tool: Tool
-    scope: Literal["vision"]
+    scope: Literal["vision", "vlm"]
     model: Model
     selector: Selector
     precision: Literal["fp32", "fp16", "bf16"]
@@ -78,12 +78,12 @@ class Manifest:
         """The manifest in a parsed JSON value; `where` names the file in messages.
 
         Raises:
-            BundleError: written by a newer d2export, not a manifest, or edited since it was built.
+            BundleError: written by another d2export, not a manifest, or edited since it was built.
         """
         try:
             content = dict(value) if isinstance(value, dict) else value
             if isinstance(content, dict):
-                _refuse_newer(content, where)
+                _refuse_others(content, where)
                 digest = content.pop("digest", None)
             manifest = decode(cls, content)
             for mismatch in _contradictions(manifest):
@@ -104,12 +104,17 @@ def _digest(content: dict[str, Any]) -> str:
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 
-def _refuse_newer(content: dict[str, Any], where: object) -> None:
+def _refuse_others(content: dict[str, Any], where: object) -> None:
     found = content.get("schema")
     if type(found) is int and found > SCHEMA:
         raise BundleError(
             f"{where}: the bundle has schema {describe(found)}, this d2export reads {SCHEMA}",
             "Upgrade d2export: pip install --upgrade d2export",
+        )
+    if type(found) is int and found < SCHEMA:
+        raise BundleError(
+            f"{where}: the bundle has schema {describe(found)}, this d2export reads {SCHEMA}",
+            "Build the bundle again.",
         )
 
 
@@ -119,6 +124,7 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
     vision = asdict(model.vision)
     numbers = {f"model.vision.{key}": number for key, number in vision.items() if key != "image"}
     numbers |= {f"model.vision.image.{key}": number for key, number in vision["image"].items()}
+    numbers |= {f"model.text.{key}": number for key, number in asdict(model.text).items()}
     for at, number in numbers.items():
         if type(number) is int and number < 1:
             yield JsonError(at, str(number), "at least 1")
@@ -132,6 +138,7 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
     if (selector.keep is None) == (selector.keep_permille is None):
         found = f"{describe(selector.keep)} beside keep_permille {describe(selector.keep_permille)}"
         yield JsonError("selector.keep", found, "one of the two, the other null")
+    yield from _wrong_scope(manifest)
     if (selector.prior.source == "file") != (selector.prior.sha256 is not None):
         found = f"{describe(selector.prior.sha256)} for source {describe(selector.prior.source)}"
         yield JsonError("selector.prior.sha256", found, 'a digest for source "file" alone')
@@ -148,6 +155,26 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
             yield JsonError("prompt_embedding.offset", found, f"an end within {size} bytes")
 
 
+def _wrong_scope(manifest: Manifest) -> Iterator[JsonError]:
+    """Fields that one scope has and the other has not."""
+    vlm, selector = manifest.scope == "vlm", manifest.selector
+    for at, present in (
+        ("graphs.decoder", manifest.graphs.decoder is not None),
+        ("selector.prune_layer", selector.prune_layer is not None),
+    ):
+        if present != vlm:
+            given = "given" if present else "null"
+            expected = "a value" if vlm else "null"
+            yield JsonError(at, given, f"{expected} in scope {manifest.scope}")
+    if (selector.importance == "llm") != vlm:
+        expected = '"llm"' if vlm else '"cls", "text" or "uniform"'
+        found = describe(selector.importance)
+        yield JsonError("selector.importance", found, f"{expected} in scope {manifest.scope}")
+    if (selector.prior.path is not None) != (vlm and selector.prior.source == "file"):
+        found = describe(selector.prior.path)
+        yield JsonError("selector.prior.path", found, "a path for a prior file in scope vlm alone")
+
+
 def _bad_ranges(manifest: Manifest) -> Iterator[JsonError]:
     for path, entry in manifest.files.items():
         before = 0
@@ -162,6 +189,10 @@ def _bad_ranges(manifest: Manifest) -> Iterator[JsonError]:
 def _used_paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
     yield "graphs.vision.path", manifest.graphs.vision.path
     yield "graphs.prune.path", manifest.graphs.prune.path
+    if manifest.graphs.decoder is not None:
+        yield "graphs.decoder.path", manifest.graphs.decoder.path
+    if manifest.selector.prior.path is not None:
+        yield "selector.prior.path", manifest.selector.prior.path
     if manifest.prompt_embedding is not None:
         yield "prompt_embedding.path", manifest.prompt_embedding.path
     for i, reference in enumerate(manifest.references):

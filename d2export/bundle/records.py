@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from d2export.bundle.strict_json import Pattern, Range
-from d2export.models.presets import VisionSpec
+from d2export.models.presets import TextSpec, VisionSpec
 from d2export.pruning.parameters import PruneParameters
 
 Count = Annotated[int, Range(0)]
@@ -49,24 +49,33 @@ class Model:
     random_seed: Count | None
     trained: bool
     vision: VisionSpec
-    text_hidden: Positive
+    text: TextSpec
 
 
 @dataclass(frozen=True)
 class Prior:
-    """The positional-bias prior: the digest of its file, and what that says of its origin."""
+    """The positional-bias prior: the digest of its file, and what that says of its origin.
 
-    source: Literal["none", "file"]
+    In scope `vision` its numbers are in the graph; in scope `vlm` they are the file at `path`, or
+    with source `shallow` the attention of a shallow layer in the same call.
+    """
+
+    source: Literal["none", "file", "shallow"]
+    path: RelativePath | None
     sha256: Sha256 | None
     provenance: dict[str, object]
 
 
 @dataclass(frozen=True)
 class Selector:
-    """Which tokens stay. Exactly one of `keep` (tokens per image) and `keep_permille` is set."""
+    """Which tokens stay. Exactly one of `keep` (tokens per image) and `keep_permille` is set.
+
+    `importance_layer` is the vision layer whose CLS attention counts, `prune_layer` the layer of
+    the language model before which tokens are pruned, by the attention of the layer before it.
+    """
 
     name: Literal["d2"]
-    importance: Literal["cls", "text", "uniform"]
+    importance: Literal["cls", "text", "uniform", "llm"]
     keep: Positive | None
     keep_permille: Permille | None
     pivot_ratio: Share
@@ -75,6 +84,7 @@ class Selector:
     eps: NonNegative
     pivots_block: bool
     importance_layer: Count | None
+    prune_layer: Positive | None
     prior: Prior
 
     def parameters(self) -> PruneParameters:
@@ -110,9 +120,14 @@ class Graph:
 
 @dataclass(frozen=True)
 class Graphs:
-    """`vision`: pixels to kept visual tokens. `prune`: the op alone, for `bench`."""
+    """The graphs of a bundle.
+
+    `vision`: pixels to visual tokens, in scope `vision` the kept ones. `decoder`: the language
+    model, in scope `vlm`. `prune`: the op alone, for `bench`.
+    """
 
     vision: Graph
+    decoder: Graph | None
     prune: Graph
 
 
@@ -147,9 +162,10 @@ class Reference:
 
 @dataclass(frozen=True)
 class Tolerances:
-    """What `check` accepts: relative error of embeddings, share of equal kept indices."""
+    """What `check` accepts: relative errors of embeddings and logits, share of equal indices."""
 
     embeddings_rtol: NonNegative
+    logits_rtol: NonNegative
     indices_agreement: Share
 
 

@@ -42,9 +42,11 @@ def compute_in_float32(model: onnx.ModelProto) -> None:
         if _is_predicate(node):
             nodes.append(node)
             continue
-        node.output[0] = f"{result}.wide"
-        nodes += [node, _cast(f"{result}.wide", result, TensorProto.BFLOAT16)]
-        narrow.add(result)
+        results = list(node.output) if node.op_type == "Split" else [result]
+        node.output[: len(results)] = [f"{name}.wide" for name in results]
+        nodes.append(node)
+        nodes += [_cast(f"{name}.wide", name, TensorProto.BFLOAT16) for name in results]
+        narrow.update(results)
     for value in graph.output:
         if value.name in narrow:
             value.type.tensor_type.elem_type = TensorProto.FLOAT
@@ -83,4 +85,4 @@ def _result_type(node: onnx.NodeProto) -> int | None:
 
 
 def _is_predicate(node: onnx.NodeProto) -> bool:
-    return node.op_type in {"Shape", "Size", "Equal", "Greater", "Less", "IsNaN"}
+    return node.op_type in {"Shape", "Size", "Equal", "Greater", "Less", "LessOrEqual", "IsNaN"}

@@ -72,12 +72,10 @@ def trace_whole_vision(spec: ModelSpec, opset: int) -> ir.Model:
     return model
 
 
-def layer_names(spec: ModelSpec) -> list[str]:
+def layer_names(spec: ModelSpec, *, pruned: bool = True) -> list[str]:
     """Values of the graph that can be compared with PyTorch one by one, in order."""
-    return [f"layers.{index}" for index in range(spec.vision.used_layers)] + [
-        "features",
-        "importance",
-    ]
+    layers = [f"layers.{index}" for index in range(spec.vision.used_layers)]
+    return [*layers, "features", "importance"] if pruned else layers
 
 
 def _pixels(spec: ModelSpec) -> tuple[dict[str, Any], dict[str, Any], Any]:

@@ -109,19 +109,27 @@ def load_into(module: nn.Module, refs: Mapping[str, TensorRef]) -> None:
             parameter.copy_(torch.from_numpy(load(refs[name])))
 
 
-def stored_weights(graph: Path) -> tuple[dict[str, TensorRef], Prior]:
-    """Where the weights of a vision graph lie, by canonical name, and the prior inside it.
+def stored_prior_slots(graph: Path) -> Prior:
+    """The prior inside a vision graph with pruning."""
+    model = onnx.load(os.fspath(graph), load_external_data=False)
+    slots = {
+        tensor.name.removesuffix("_prior"): numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if tensor.name.endswith("_prior")
+    }
+    return Prior(slots["tile"], slots["thumbnail"])
+
+
+def stored_refs(graph: Path) -> dict[str, TensorRef]:
+    """Where the weights of a graph lie, by canonical name.
 
     Raises:
         BundleError: the graph refers to a file that is not beside it.
     """
     model = onnx.load(os.fspath(graph), load_external_data=False)
     refs: dict[str, TensorRef] = {}
-    slots: dict[str, npt.NDArray[np.float32]] = {}
     for tensor in model.graph.initializer:
-        if tensor.name.endswith("_prior"):
-            slots[tensor.name.removesuffix("_prior")] = numpy_helper.to_array(tensor)
-        elif tensor.external_data:
+        if tensor.external_data:
             entry = {item.key: item.value for item in tensor.external_data}
             name = entry.get("location", "")
             if not name or Path(name).name != name:
@@ -136,7 +144,7 @@ def stored_weights(graph: Path) -> tuple[dict[str, TensorRef], Prior]:
                 STORED_TYPES[ir.DataType(tensor.data_type)],
                 tuple(tensor.dims),
             )
-    return refs, Prior(slots["tile"], slots["thumbnail"])
+    return refs
 
 
 def _link(refs: Mapping[str, TensorRef], folder: Path) -> dict[str, TensorRef] | None:

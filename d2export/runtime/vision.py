@@ -122,8 +122,24 @@ class VisionRunner:
         Raises:
             BundleError: ONNX Runtime cannot run the graph on them.
         """
+        embeds, indices = self._answer(["image_embeds", "kept_indices"], inputs)
+        return embeds, indices
+
+    def embed(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
+        """All visual tokens `[N, hidden]` of one picture, in a bundle of scope `vlm`.
+
+        Args:
+            pixel_values: `[T, 3, S, S]` normalised tiles.
+
+        Raises:
+            BundleError: ONNX Runtime cannot run the graph on them.
+        """
+        (embeds,) = self._answer(["image_embeds"], {"pixel_values": pixel_values})
+        return embeds
+
+    def _answer(self, names: list[str], inputs: Inputs) -> list[npt.NDArray[Any]]:
         try:
-            embeds, indices = self.session.run(["image_embeds", "kept_indices"], inputs)
+            return list(self.session.run(names, inputs))
         except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
             if type(error).__module__.startswith("onnxruntime"):
                 raise BundleError(
@@ -132,7 +148,6 @@ class VisionRunner:
                     "Build the bundle again.",
                 ) from None
             raise
-        return embeds, indices
 
     def inputs(self, tiles: Tiles, prompt_embeds: npt.NDArray[np.float32] | None = None) -> Inputs:
         """The graph's inputs by name.
@@ -143,7 +158,7 @@ class VisionRunner:
         manifest = self.bundle.manifest
         check_prompt(self.bundle, given=prompt_embeds is not None)
         if prompt_embeds is not None:
-            width = manifest.model.text_hidden
+            width = manifest.model.text.hidden
             if prompt_embeds.ndim != 2 or prompt_embeds.shape[1] != width or not len(prompt_embeds):
                 raise UsageError(
                     f"prompt_embeds has shape {list(prompt_embeds.shape)}, expected [P, {width}]",

@@ -25,16 +25,19 @@ class Tolerances:
         embeddings: largest deviation of an embedding, relative to the largest magnitude.
         indices: smallest share of kept tokens, over all cases, that PyTorch kept too; 1 asks for
             equality.
+        logits: largest deviation of a logit of the first answer token, relative to the largest
+            magnitude; in scope `vlm`.
     """
 
     embeddings: float
     indices: float
+    logits: float
 
 
 TOLERANCES = {
-    "fp32": Tolerances(1e-5, 1.0),
-    "fp16": Tolerances(5e-3, 0.99),
-    "bf16": Tolerances(4e-2, 0.90),
+    "fp32": Tolerances(1e-5, 1.0, 1e-4),
+    "fp16": Tolerances(5e-3, 0.99, 2e-2),
+    "bf16": Tolerances(4e-2, 0.90, 2e-1),
 }
 COSINE = 0.999
 

@@ -45,7 +45,7 @@ def check_bundle(
         raise UsageError(f"{bundle.root} stores no references", "Pass --image FILE.")
     precision = bundle.manifest.precision
     asked = bundle.manifest.tolerances
-    tolerances = Tolerances(asked.embeddings_rtol, asked.indices_agreement)
+    tolerances = Tolerances(asked.embeddings_rtol, asked.indices_agreement, asked.logits_rtol)
     cases = []
     for name, reference in stored.items():
         inputs = reference.inputs(bundle)

@@ -90,7 +90,7 @@ def bench_vision(
         "token_grid": grid,
     }
     if runner.bundle.manifest.selector.importance == "text":
-        inputs["prompt_embeds"] = random.standard_normal((16, model.text_hidden), np.float32)
+        inputs["prompt_embeds"] = random.standard_normal((16, model.text.hidden), np.float32)
     kept = len(runner.infer(inputs)[1])
     feeds = _selection_inputs(runner, tokens, grid, random)
     return StageLatency(
@@ -114,7 +114,7 @@ def _selection_inputs(
     by_name = {value.name: value for value in runner.bundle.manifest.graphs.prune.inputs}
     heads = len(by_name["importance"].shape) == 3
     shape = (1, runner.bundle.manifest.model.vision.heads, tokens) if heads else (1, tokens)
-    width = runner.bundle.manifest.model.text_hidden
+    width = runner.bundle.manifest.model.text.hidden
     features = random.standard_normal(width, np.float32) + 0.5 * random.standard_normal(
         (1, tokens, width), np.float32
     )

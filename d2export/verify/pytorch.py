@@ -13,8 +13,8 @@ import torch
 from d2export.bundle.folder import Bundle
 from d2export.export.pruned_vision import PrunedVision
 from d2export.export.torch_op import prune
-from d2export.export.weights import load_into, stored_weights
-from d2export.models.presets import ModelSpec, TextSpec
+from d2export.export.weights import load_into, stored_prior_slots, stored_refs
+from d2export.models.presets import ModelSpec
 from d2export.models.safetensors_file import TensorRef
 from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.prior import Prior
@@ -60,7 +60,7 @@ def load_module(bundle: Bundle) -> PrunedVision:
     """The float32 model of a bundle, from its manifest and the weights its graph refers to."""
     manifest = bundle.manifest
     graph = bundle.path(manifest.graphs.vision.path)
-    weights, prior = stored_weights(graph)
+    weights, prior = stored_refs(graph), stored_prior_slots(graph)
     return module_of(
         _spec(bundle),
         manifest.selector.parameters(),
@@ -88,7 +88,6 @@ def module_of(
 
 
 def _spec(bundle: Bundle) -> ModelSpec:
-    """The model of a bundle; of the language model only the width is known, and needed."""
+    """The model of a bundle."""
     model = bundle.manifest.model
-    text = TextSpec("llama", model.text_hidden, 1, 1, 1, 1, 1, 1e4, 1, 1e-6)
-    return ModelSpec(model.name, model.family, model.id, model.vision, text)
+    return ModelSpec(model.name, model.family, model.id, model.vision, model.text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,16 @@ from typing import Any
 from d2export.verify.accuracy import AccuracyReport
 from d2export.verify.latency import StageLatency
 from d2export.verify.tables import accuracy_table, latency_table
+from d2export.verify.vlm_check import VlmReport
+from d2export.verify.vlm_latency import VlmLatency, vlm_latency_table
 
 
 @dataclass(frozen=True)
 class BuildReport:
     """Accuracy against PyTorch, latency, and PyTorch's own seconds per picture, if it ran."""
 
-    accuracy: AccuracyReport
-    latency: tuple[StageLatency, ...]
+    accuracy: AccuracyReport | VlmReport
+    latency: Sequence[StageLatency] | Sequence[VlmLatency]
     pytorch_seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -36,10 +39,22 @@ class BuildReport:
 
     def text(self) -> str:
         """As tables."""
-        return f"{accuracy_table(self.accuracy)}\n\n{latency_table(self.latency)}"
+        return f"{accuracy_text(self.accuracy)}\n\n{latency_text(self.latency)}"
 
     def write(self, path: Path) -> None:
         """Write report.json."""
         path.write_text(
             json.dumps(self.to_json(), indent=2, allow_nan=False) + "\n", encoding="utf-8"
         )
+
+
+def accuracy_text(report: AccuracyReport | VlmReport) -> str:
+    """The report of either scope as a table."""
+    return report.text() if isinstance(report, VlmReport) else accuracy_table(report)
+
+
+def latency_text(stages: Sequence[StageLatency] | Sequence[VlmLatency]) -> str:
+    """Latencies of either scope as a table."""
+    whole = [stage for stage in stages if isinstance(stage, VlmLatency)]
+    vision = [stage for stage in stages if isinstance(stage, StageLatency)]
+    return vlm_latency_table(whole) if whole else latency_table(vision)

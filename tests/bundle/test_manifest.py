@@ -65,12 +65,16 @@ def test_a_newer_schema_is_refused_before_anything_else() -> None:
     with pytest.raises(BundleError) as caught:
         Manifest.from_json({"schema": 3, "graphs": "something new"}, "out/manifest.json")
     assert caught.value.problem == (
-        "out/manifest.json: the bundle has schema 3, this d2export reads 1"
+        "out/manifest.json: the bundle has schema 3, this d2export reads 2"
     )
     assert caught.value.hint == "Upgrade d2export: pip install --upgrade d2export"
 
 
-@pytest.mark.parametrize("schema", [0, -1, "1", True, None, 1.0, [1]])
+def test_an_older_schema_is_refused() -> None:
+    assert refused({"schema": 1}) == "manifest.json: the bundle has schema 1, this d2export reads 2"
+
+
+@pytest.mark.parametrize("schema", ["2", True, None, 2.0, [2]])
 def test_a_schema_that_never_was_is_refused(document: dict[str, Any], schema: object) -> None:
     document["schema"] = schema
     assert refused(document).startswith("manifest.json: schema is ")
@@ -81,7 +85,12 @@ def test_a_schema_that_never_was_is_refused(document: dict[str, Any], schema: ob
     [
         (("new_key",), 1, "new_key is an unknown key, expected one of schema, tool,"),
         (("tool", "name"), "other", 'tool.name is "other", expected "d2export"'),
-        (("scope",), "vlm", 'scope is "vlm", expected "vision"'),
+        (("scope",), "llm", 'scope is "llm", expected "vision" or "vlm"'),
+        (("scope",), "vlm", "graphs.decoder is null, expected a value in scope vlm"),
+        (("model", "text", "layers"), 0, "model.text.layers is 0, expected at least 1"),
+        (("selector", "prune_layer"), 2, "selector.prune_layer is given, expected null in scope"),
+        (("selector", "importance"), "llm", 'selector.importance is "llm", expected "cls", "text"'),
+        (("selector", "prior", "path"), "prior.json", "selector.prior.path is "),
         (
             ("graphs", "vision", "inputs", 0, "shape"),
             "1x3",

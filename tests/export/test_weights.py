@@ -12,7 +12,7 @@ import pytest
 
 from d2export.engine.onnxruntime import open_session
 from d2export.export.vision_graph import write_graphs
-from d2export.export.weights import COPY_NAME, place, stored_weights
+from d2export.export.weights import COPY_NAME, place, stored_prior_slots, stored_refs
 from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
 from d2export.models.safetensors_file import load
@@ -103,7 +103,8 @@ def test_the_graph_says_where_every_weight_lies(checkpoint, refs, target, copy):
         opset=17,
         copy_weights=copy,
     )
-    found, found_prior = stored_weights(target / "vision.onnx")
+    graph = target / "vision.onnx"
+    found, found_prior = stored_refs(graph), stored_prior_slots(graph)
     assert found.keys() == refs.keys()
     for name, ref in found.items():
         assert ref.path.parent == target

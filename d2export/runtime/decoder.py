@@ -1,0 +1,190 @@
+"""Run a bundle's decoder graph: a prompt in, the next token's logits out, again and again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.bundle.folder import Bundle
+from d2export.engine.onnxruntime import open_session
+from d2export.errors import BundleError, UsageError
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+Float32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Prompt:
+    """New tokens of a sequence: a prompt with its images, or one token of an answer.
+
+    Attributes:
+        input_ids: `[T]` int64; at visual positions any id of the vocabulary.
+        image_embeds: `[V, hidden]`, the visual tokens of all images.
+        visual_positions: `[V]` int64, ascending, image after image.
+        image_lengths: `[I]` int64.
+        token_grid: `[V, 2]` float32, token centres, each on the canvas of its own image.
+        prior: `[V]` float32; used with a prior file only.
+    """
+
+    input_ids: npt.NDArray[np.int64]
+    image_embeds: npt.NDArray[Any]
+    visual_positions: npt.NDArray[np.int64]
+    image_lengths: npt.NDArray[np.int64]
+    token_grid: Float32
+    prior: Float32
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """What one call of the decoder answered.
+
+    Attributes:
+        logits: `[vocab]` float32 of the token to come.
+        positions: `[S]` int32, which of this call's tokens survived.
+        seconds: wall time of the graph.
+    """
+
+    logits: Float32
+    positions: npt.NDArray[np.int32]
+    seconds: float
+
+
+class Sequence:
+    """Keys and values of one sequence, in the memory of the provider; made by `DecoderRunner`."""
+
+    def __init__(self, past: dict[str, onnxruntime.OrtValue]) -> None:
+        self.length = 0
+        self.past = past
+
+
+class DecoderRunner:
+    """A session over the decoder graph of a bundle.
+
+    Args:
+        bundle: an opened bundle of scope `vlm`.
+        provider: `cpu` or `cuda`.
+        threads: of one operator; all cores if None.
+
+    Raises:
+        UsageError: the bundle has no decoder.
+    """
+
+    def __init__(
+        self, bundle: Bundle, *, provider: str = "cpu", threads: int | None = None
+    ) -> None:
+        if bundle.manifest.graphs.decoder is None:
+            raise UsageError(
+                f"{bundle.root} has scope '{bundle.manifest.scope}', so it has no language model",
+                "Build it with --scope vlm.",
+            )
+        self.bundle = bundle
+        self.graph = bundle.manifest.graphs.decoder
+        self.text = bundle.manifest.model.text
+        self._provider, self._threads = provider, threads
+
+    @cached_property
+    def session(self) -> onnxruntime.InferenceSession:
+        """The decoder graph."""
+        return open_session(
+            self.bundle.path(self.graph.path),
+            precision=self.bundle.manifest.precision,
+            provider=self._provider,
+            threads=self._threads,
+        )
+
+    @cached_property
+    def dtype(self) -> Any:
+        """Of visual tokens, keys and values: bfloat16 is emulated in float32."""
+        types = {value.name: value.type for value in self.session.get_inputs()}
+        return np.float16 if types["image_embeds"] == "tensor(float16)" else np.float32
+
+    def start(self) -> Sequence:
+        """A sequence without tokens."""
+        nothing = np.zeros((1, self.text.kv_heads, 0, self.text.head_dim), self.dtype)
+        return Sequence(dict.fromkeys(self._cache_inputs, _value(nothing)))
+
+    def prefill(self, sequence: Sequence, prompt: Prompt) -> Step:
+        """Append a prompt with its images.
+
+        Raises:
+            UsageError: the sequence becomes longer than the model's context.
+            BundleError: ONNX Runtime cannot run the graph on it.
+        """
+        new = len(prompt.input_ids)
+        if sequence.length + new > self.text.max_positions:
+            raise UsageError(
+                f"the prompt has {sequence.length + new} tokens, this model's context "
+                f"{self.text.max_positions}",
+                "Use fewer or smaller pictures, or a shorter prompt.",
+            )
+        feeds = {
+            "input_ids": prompt.input_ids[None],
+            "image_embeds": np.ascontiguousarray(prompt.image_embeds, self.dtype),
+            "visual_positions": prompt.visual_positions,
+            "image_lengths": prompt.image_lengths,
+            "token_grid": prompt.token_grid,
+            "position_ids": np.arange(sequence.length, sequence.length + new)[None],
+        }
+        if self.bundle.manifest.selector.prior.source == "file":
+            feeds["prior"] = prompt.prior
+        binding = self.session.io_binding()
+        for name, array in feeds.items():
+            binding.bind_ortvalue_input(name, _value(array))
+        for name, value in sequence.past.items():
+            binding.bind_ortvalue_input(name, value)
+        for output in self.graph.outputs:
+            kept_there = self._provider if output.name.startswith("present.") else "cpu"
+            binding.bind_output(output.name, kept_there)
+        start = time.perf_counter()
+        self._run(binding)
+        seconds = time.perf_counter() - start
+        logits, positions, *present = binding.get_outputs()
+        sequence.past = dict(zip(self._cache_inputs, present, strict=True))
+        sequence.length += new
+        return Step(logits.numpy()[0], positions.numpy(), seconds)
+
+    def step(self, sequence: Sequence, token: int) -> Step:
+        """Append one token of text."""
+        return self.prefill(sequence, self.text_prompt(np.array([token], np.int64)))
+
+    def text_prompt(self, ids: npt.NDArray[np.int64]) -> Prompt:
+        """Tokens without an image."""
+        nothing = np.zeros(0, np.int64)
+        return Prompt(
+            ids,
+            np.zeros((0, self.text.hidden), np.float32),
+            nothing,
+            nothing,
+            np.zeros((0, 2), np.float32),
+            np.zeros(0, np.float32),
+        )
+
+    @cached_property
+    def _cache_inputs(self) -> list[str]:
+        names = [value.name for value in self.graph.inputs]
+        return [name for name in names if name.startswith("past_key_values.")]
+
+    def _run(self, binding: Any) -> None:
+        try:
+            self.session.run_with_iobinding(binding)
+        except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
+            if type(error).__module__.startswith("onnxruntime"):
+                raise BundleError(
+                    f"ONNX Runtime cannot run {self.graph.path} of {self.bundle.root}: "
+                    f"{' '.join(str(error).split())[:400]}",
+                    "Is there enough memory? Else build the bundle again.",
+                ) from None
+            raise
+
+
+def _value(array: npt.NDArray[Any]) -> onnxruntime.OrtValue:
+    import onnxruntime as ort
+
+    return ort.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array))

@@ -1,0 +1,235 @@
+"""Text to token ids and back, with the tokenizer in a bundle. No code from a checkpoint runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.bundle.processor import read_conversation
+from d2export.errors import BundleError, EnvironmentMismatch, UsageError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+TOKENIZER = "tokenizer.json"
+PLACEHOLDER = "<image>"  # where a prompt wants an image
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """A prompt with images as the language model takes it.
+
+    Attributes:
+        input_ids: `[T]` int64; at visual positions any id.
+        visual_positions: `[V]` int64, ascending, image after image.
+        image_lengths: `[I]` int64, visual tokens of each image.
+    """
+
+    input_ids: npt.NDArray[np.int64]
+    visual_positions: npt.NDArray[np.int64]
+    image_lengths: npt.NDArray[np.int64]
+
+
+class BundleTokenizer:
+    """The tokenizer and the conversation of a bundle.
+
+    Args:
+        folder: the bundle's `processor/`.
+        vocab: rows of the embedding table.
+
+    Raises:
+        UsageError: the bundle has no tokenizer.
+        BundleError: it is damaged, or does not fit the model or the conversation.
+        EnvironmentMismatch: the tokenizers package is missing.
+    """
+
+    def __init__(self, folder: Path, vocab: int) -> None:
+        self.folder = folder
+        self.tokenizer = load_tokenizer(folder)
+        self.conversation = read_conversation(folder)
+        largest = max(self.tokenizer.get_vocab(with_added_tokens=True).values(), default=0)
+        if largest >= vocab:
+            raise BundleError(
+                f"{folder / TOKENIZER} has ids up to {largest}, the embedding table has {vocab} "
+                "rows",
+                "The tokenizer does not belong to this checkpoint.",
+            )
+        image = self.conversation.image
+        for token in (image.before, image.token, image.after, *self.conversation.stop):
+            if token and self.tokenizer.token_to_id(token) is None:
+                raise BundleError(
+                    f"{folder / TOKENIZER} has no token '{token}', which the model's conversation "
+                    "needs",
+                    "The tokenizer does not belong to this checkpoint.",
+                )
+        self.stop_ids = frozenset(map(self.tokenizer.token_to_id, self.conversation.stop))
+
+    def encode(
+        self, prompt: str, image_lengths: Sequence[int], system: str | None = None
+    ) -> Encoded:
+        """A prompt, in the model's conversation, with its images.
+
+        Args:
+            prompt: what the user says; `<image>` where an image goes, else images come first.
+            image_lengths: visual tokens of each image.
+            system: instead of the conversation's own system message.
+
+        Raises:
+            UsageError: the prompt is empty, has another number of placeholders than there are
+                images, or contains a control token.
+        """
+        pieces = self._text(prompt, len(image_lengths), system).split(PLACEHOLDER)
+        image = self.conversation.image
+        if image.token is None:
+            ids, positions = self._between(pieces, image_lengths)
+        else:
+            whole = pieces[0]
+            for piece, length in zip(pieces[1:], image_lengths, strict=True):
+                whole += image.before + image.token * length + image.after + piece
+            ids = self._first + self.tokenizer.encode(whole, add_special_tokens=False).ids
+            image_id = self.tokenizer.token_to_id(image.token)
+            positions = [at for at, found in enumerate(ids) if found == image_id]
+        return Encoded(
+            np.array(ids, np.int64),
+            np.array(positions, np.int64),
+            np.array(image_lengths, np.int64),
+        )
+
+    def stream(self) -> TextStream:
+        """Turns the ids of an answer into text, one by one."""
+        return TextStream(self.tokenizer)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of an answer."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=True))
+
+    @property
+    def _first(self) -> list[int]:
+        """The token before every text, as an id: in the text it would change the first word."""
+        bos = self.conversation.bos
+        if bos is None or self.conversation.opening.startswith(bos):
+            return []
+        return [self.tokenizer.token_to_id(bos)]
+
+    def _text(self, prompt: str, images: int, system: str | None) -> str:
+        """The whole prompt as text, with a placeholder for each image."""
+        self._check(prompt, images)
+        self._check_control_tokens("--system", system or "")
+        conversation = self.conversation
+        message = conversation.system_message if system is None else system
+        if system is not None and conversation.system is None:
+            raise UsageError(
+                "this model takes no system message, but --system is given", "Leave it out."
+            )
+        asked = prompt.strip()
+        if PLACEHOLDER not in asked:
+            image = conversation.image
+            each = [image.first] if images == 1 else [image.each] * images
+            asked = (
+                "".join(
+                    text.format(image=PLACEHOLDER, number=number)
+                    for number, text in enumerate(each, 1)
+                )
+                + asked
+            )
+        text = conversation.opening
+        if conversation.system is not None and message is not None:
+            text += conversation.system.before + message + conversation.system.after
+        return text + conversation.prompt.before + asked + conversation.prompt.after
+
+    def _between(
+        self, pieces: Sequence[str], image_lengths: Sequence[int]
+    ) -> tuple[list[int], list[int]]:
+        """Pieces tokenized one by one with gaps between them, as LLaVA was trained."""
+        ids = list(self._first)
+        positions: list[int] = []
+        for piece, length in zip(pieces, [*image_lengths, 0], strict=True):
+            ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
+            positions += range(len(ids), len(ids) + length)
+            ids += [0] * length
+        return ids, positions
+
+    def _check(self, prompt: str, images: int) -> None:
+        if not prompt.replace(PLACEHOLDER, "").strip():
+            raise UsageError("the prompt is empty", "Pass --prompt with at least one word.")
+        placeholders = prompt.count(PLACEHOLDER)
+        if placeholders and placeholders != images:
+            raise UsageError(
+                f"the prompt has {placeholders} placeholders '{PLACEHOLDER}', but there are "
+                f"{images} images",
+                "Write one for each --image, or none: then the images come first.",
+            )
+        self._check_control_tokens("the prompt", prompt.replace(PLACEHOLDER, ""))
+
+    def _check_control_tokens(self, what: str, text: str) -> None:
+        """Somebody else's text must not end the user's turn."""
+        found = next((token for token in self._control_tokens if token in text), None)
+        if found is not None:
+            raise UsageError(
+                f"{what} contains the control token '{found}'", "Leave it out, or spell it apart."
+            )
+
+    @cached_property
+    def _control_tokens(self) -> list[str]:
+        added = self.tokenizer.get_added_tokens_decoder().values()
+        allowed = self.conversation.markup
+        return [token.content for token in added if token.content not in allowed]
+
+
+class TextStream:
+    """Pieces of text that add up to the answer; never half a character."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        from tokenizers.decoders import DecodeStream
+
+        self._tokenizer = tokenizer
+        self._stream = DecodeStream(skip_special_tokens=True)
+        self._ids: list[int] = []
+        self._sent = 0
+
+    def put(self, token: int) -> str:
+        """What the answer grows by with the next token; may be empty."""
+        self._ids.append(token)
+        piece = str(self._stream.step(self._tokenizer, token) or "")
+        self._sent += len(piece)
+        return piece
+
+    def end(self) -> str:
+        """What is left when the answer ends within a character."""
+        whole = str(self._tokenizer.decode(self._ids, skip_special_tokens=True))
+        return whole[self._sent :]
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer in `folder`.
+
+    Raises:
+        UsageError: there is none.
+        BundleError: it cannot be read.
+        EnvironmentMismatch: the tokenizers package is missing.
+    """
+    path = folder / TOKENIZER
+    if not path.is_file():
+        raise UsageError(
+            f"{folder.parent} has no tokenizer.json, so a prompt cannot be read here",
+            "Build it from a checkpoint with its tokenizer beside the weights.",
+        )
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        raise EnvironmentMismatch(
+            "the tokenizers package is not installed", "Run: pip install 'd2export[text]'"
+        ) from None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # the bindings raise nothing more specific
+        raise BundleError(
+            f"{path} is no tokenizer: {error}",
+            "Repair the checkpoint's tokenizer.json and build again.",
+        ) from None

@@ -1,0 +1,210 @@
+"""Run a bundle of scope `vlm` on its references, and compare: tokens, positions, logits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from d2export.errors import UsageError
+from d2export.models.tiling import normalize
+from d2export.progress import Progress
+from d2export.runtime.decoder import Prompt
+from d2export.runtime.generate import Generator
+from d2export.verify.accuracy import Tolerances
+from d2export.verify.tables import plural, table
+from d2export.verify.vlm_reference import VlmReference, read_vlm_reference
+
+
+@dataclass(frozen=True)
+class VlmCase:
+    """One prompt.
+
+    Attributes:
+        kept: visual tokens that PyTorch kept; `common` of them the graph kept, too.
+        embeddings_error: of the visual tokens, relative to the largest magnitude.
+        logits_error: of the first answer token, relative to the largest magnitude.
+        tokens: how many PyTorch answered; the first `equal_tokens` are the graph's, too.
+        seconds: of the prefill.
+    """
+
+    name: str
+    images: int
+    prompt_tokens: int
+    visual_tokens: int
+    kept: int
+    common: int
+    positions_equal: bool
+    embeddings_error: float
+    logits_error: float
+    tokens: int
+    equal_tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class VlmReport:
+    """All cases of one check; `selection_implementation` is `native` or `ONNX function`."""
+
+    backend: str
+    selection_implementation: str
+    precision: str
+    tolerances: Tolerances
+    cases: tuple[VlmCase, ...]
+
+    @property
+    def agreement(self) -> float:
+        """Share of kept visual tokens, over all cases, that PyTorch kept too."""
+        return sum(case.common for case in self.cases) / max(sum(c.kept for c in self.cases), 1)
+
+    @property
+    def passed(self) -> bool:
+        """Embeddings within tolerance; enough equal positions; where all are, logits too.
+
+        Where equality is asked for, the tokens have to be equal, too: in half precision one that
+        rounds to another sends all that follow another way.
+        """
+        exact = self.tolerances.indices == 1
+        enough = (
+            all(case.positions_equal and case.equal_tokens == case.tokens for case in self.cases)
+            if exact
+            else self.agreement >= self.tolerances.indices
+        )
+        return enough and all(
+            case.embeddings_error <= self.tolerances.embeddings
+            and (not case.positions_equal or case.logits_error <= self.tolerances.logits)
+            for case in self.cases
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values; an error that is no finite number is null."""
+        cases = [asdict(case) for case in self.cases]
+        for case in cases:
+            for name in ("embeddings_error", "logits_error"):
+                case[name] = case[name] if math.isfinite(case[name]) else None
+        return {
+            **asdict(self),
+            "cases": cases,
+            "agreement": self.agreement,
+            "passed": self.passed,
+        }
+
+    def text(self) -> str:
+        """As a table."""
+        rows = [
+            [
+                case.name,
+                str(case.images),
+                str(case.prompt_tokens),
+                str(case.visual_tokens),
+                f"{case.common}/{case.kept}",
+                f"{case.embeddings_error:.1e}",
+                f"{case.logits_error:.1e}",
+                f"{case.equal_tokens}/{case.tokens}",
+                f"{case.seconds:.2f} s",
+            ]
+            for case in self.cases
+        ]
+        header = ["prompt", "images", "tokens", "visual", "kept equal", "embeddings", "logits"]
+        header += ["answer equal", "time"]
+        asked = self.tolerances
+        return (
+            f"{table(header, rows)}\n"
+            f"{self.backend} {self.precision} (selection: {self.selection_implementation}) against "
+            f"PyTorch fp32: {self.agreement:.2%} of the kept tokens equal (asked: "
+            f"{asked.indices:.0%}), rel. errors asked: embeddings {asked.embeddings:.0e}, logits "
+            f"{asked.logits:.0e}"
+        )
+
+
+def check_vlm(
+    generator: Generator,
+    references: Mapping[str, VlmReference] | None = None,
+    *,
+    progress: Progress | None = None,
+) -> VlmReport:
+    """Compare the graphs with PyTorch's answers.
+
+    Args:
+        references: by name; those stored in the bundle if None.
+
+    Raises:
+        UsageError: there is nothing to compare with.
+        BundleError: a stored answer cannot be read, or a graph cannot be run.
+    """
+    bundle = generator.bundle
+    stored = references
+    if stored is None:
+        stored = {
+            entry.name: read_vlm_reference(bundle.path(entry.path))
+            for entry in bundle.manifest.references
+        }
+    if not stored:
+        raise UsageError(f"{bundle.root} stores no references", "Pass --image FILE.")
+    asked = bundle.manifest.tolerances
+    cases = []
+    for name, reference in stored.items():
+        cases.append(_compare(generator, name, reference))
+        if progress is not None:
+            case = cases[-1]
+            progress.note(
+                f"  {name}: {case.common} of {case.kept} kept tokens equal, "
+                f"{case.equal_tokens} of {plural(case.tokens, 'token')} of the answer"
+            )
+    return VlmReport(
+        "onnxruntime",
+        generator.vision.selection_implementation,
+        bundle.manifest.precision,
+        Tolerances(asked.embeddings_rtol, asked.indices_agreement, asked.logits_rtol),
+        tuple(cases),
+    )
+
+
+def _compare(generator: Generator, name: str, reference: VlmReference) -> VlmCase:
+    image = generator.bundle.manifest.model.vision.image
+    pixels = [normalize(tiles, image) for tiles in reference.images()]
+    embeds = [generator.vision.embed(tiles) for tiles in pixels]  # opens the session, too
+    prompt = Prompt(
+        reference.input_ids,
+        np.concatenate(embeds),
+        reference.visual_positions,
+        reference.image_lengths,
+        reference.token_grid,
+        np.concatenate([generator.prior.layout(int(count)) for count in reference.tiles]),
+    )
+    decoder = generator.decoder
+    sequence = decoder.start()
+    step = decoder.prefill(sequence, prompt)
+    seconds = step.seconds
+    logits, positions = step.logits, step.positions
+    tokens = [int(logits.argmax())]
+    while len(tokens) < len(reference.tokens) and tokens[-1] == reference.tokens[len(tokens) - 1]:
+        tokens.append(int(decoder.step(sequence, tokens[-1]).logits.argmax()))
+    expected = reference.tokens.tolist()
+    equal = sum(ours == theirs for ours, theirs in zip(tokens, expected, strict=False))
+    theirs = np.intersect1d(reference.positions, reference.visual_positions)
+    return VlmCase(
+        name,
+        len(reference.tiles),
+        len(reference.input_ids),
+        len(reference.visual_positions),
+        len(theirs),
+        len(np.intersect1d(theirs, positions)),
+        np.array_equal(positions, reference.positions),
+        _error(prompt.image_embeds[reference.rows], reference.image_embeds),
+        _error(logits, reference.logits),
+        len(reference.tokens),
+        equal,
+        seconds,
+    )
+
+
+def _error(answered: npt.NDArray[Any], expected: npt.NDArray[np.float32]) -> float:
+    """Largest deviation relative to the largest magnitude."""
+    with np.errstate(all="ignore"):
+        deviation = np.abs(answered.astype(np.float32) - expected).max(initial=0)
+        return float(deviation) / (float(np.abs(expected).max(initial=0)) or 1.0)

@@ -1,0 +1,110 @@
+"""How long the stages of an answer take: vision, prefill, decode, and selection by itself."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from d2export.engine.custom_op import Implementation
+from d2export.runtime.decoder import Prompt
+from d2export.runtime.generate import Generator
+from d2export.verify.latency import Latency, measure
+from d2export.verify.tables import table
+
+TEXT_TOKENS = 32  # of the prompt, behind its image
+
+
+@dataclass(frozen=True)
+class VlmLatency:
+    """One input size: a prompt with one image of `tiles` tiles, and 32 tokens of text.
+
+    `decode` is one further token, `selection` the op alone on as many visual tokens, with 32-bit
+    features; it is part of the prefill.
+    """
+
+    tiles: int
+    visual_tokens: int
+    kept: int
+    vision: Latency
+    prefill: Latency
+    decode: Latency
+    selection: Latency
+    selection_implementation: Implementation
+
+    def to_json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {**asdict(self), "selection_share": self.selection.median / self.prefill.median}
+
+
+def bench_vlm(
+    generator: Generator, tiles: int, *, warmup: int, iterations: int, seed: int = 0
+) -> VlmLatency:
+    """Latency with `tiles` tiles of noise; only selection depends on what a picture shows.
+
+    It runs on visual tokens that resemble each other as those of a picture do, with a cosine of
+    about 0.8, in random places.
+    """
+    manifest = generator.bundle.manifest
+    model, random = manifest.model, np.random.default_rng(seed)
+    tokens, size = tiles * model.vision.tokens_per_tile, model.vision.image.size
+    pixels = random.standard_normal((tiles, 3, size, size), np.float32)
+    width = model.text.hidden
+    features = random.standard_normal(width, np.float32) + 0.5 * random.standard_normal(
+        (tokens, width), np.float32
+    )
+    ids = random.integers(0, model.text.vocab, tokens + TEXT_TOKENS)
+    prompt = Prompt(
+        ids,
+        features,
+        np.arange(tokens),
+        np.array([tokens]),
+        random.uniform(0, tokens**0.5, (tokens, 2)).astype(np.float32),
+        generator.prior.layout(tiles),
+    )
+    decoder = generator.decoder
+    kept = len(decoder.prefill(decoder.start(), prompt).positions) - TEXT_TOKENS
+    sequence = decoder.start()
+    decoder.prefill(sequence, prompt)
+    answer = itertools.cycle(ids.tolist())
+    timed = {"warmup": warmup, "iterations": iterations}
+    feeds = {
+        "features": features[None],
+        "importance": random.random((1, model.text.heads, tokens), np.float32),
+        "prior": prompt.prior,
+        "grid": prompt.token_grid,
+    }
+    prune = generator.vision.prune_session
+    return VlmLatency(
+        tiles,
+        tokens,
+        kept,
+        measure(lambda: generator.vision.embed(pixels), **timed),
+        measure(lambda: decoder.prefill(decoder.start(), prompt), **timed),
+        measure(lambda: decoder.step(sequence, next(answer)), **timed),
+        measure(lambda: prune.run(None, feeds), **timed),
+        generator.vision.selection_implementation,
+    )
+
+
+def vlm_latency_table(stages: tuple[VlmLatency, ...] | list[VlmLatency]) -> str:
+    """Four lines per input size."""
+    columns = ("min", "median", "mean", "p90", "p95", "p99")
+    rows = [
+        [
+            name,
+            *map(str, (stage.tiles, stage.visual_tokens, stage.kept)),
+            *(f"{getattr(latency, column):.2f}" for column in columns),
+            runs_as,
+        ]
+        for stage in stages
+        for name, latency, runs_as in (
+            ("vision", stage.vision, ""),
+            ("prefill", stage.prefill, ""),
+            ("decode, a token", stage.decode, ""),
+            ("selection", stage.selection, stage.selection_implementation),
+        )
+    ]
+    return table(["milliseconds", "tiles", "visual", "kept", *columns, "runs as"], rows)
