@@ -51,10 +51,12 @@ TEXT_DEFAULTS = {
 
 # backbone: settings that have to be false, and what they are where config.json is silent
 FALSE_SETTINGS: dict[str, dict[str, bool]] = {
-    "qwen2": {"use_sliding_window": False},
+    "qwen2": {},
     "llama": {"attention_bias": False, "mlp_bias": False},
     "internlm2": {"bias": True},
 }
+
+QWEN2_WINDOW = 4096  # where config.json is silent, and use_sliding_window is true
 
 LANGUAGE_MODELS = {
     "InternLM2ForCausalLM": "internlm2",
@@ -337,11 +339,22 @@ def check_language_model(config: dict[str, Any], text: TextSpec, where: str) -> 
     section.only("head_dim", text.head_dim, default=text.head_dim)
     for key, default in FALSE_SETTINGS[text.backbone].items():
         section.only(key, False, default=default)
+    if text.backbone == "qwen2" and section.only("use_sliding_window", False, True, default=False):
+        window = section.values.get("sliding_window", QWEN2_WINDOW)  # null: none, after all
+        if window is not None and section.count("sliding_window", window) < text.max_positions:
+            whole = f"null, or the whole context of {text.max_positions}"
+            raise section.error("sliding_window", window, whole)
     for key in ("rope_scaling", "rope_parameters"):
         scaling = section.section(key, {})
         kind = "rope_type" if scaling.value("rope_type") is not None else "type"
         # "dynamic" begins where a prompt is longer than max_position_embeddings, which is refused.
         scaling.only(kind, "default", "dynamic", default="default")
+        scaling.only("partial_rotary_factor", 1, default=1)
+    for place in (top, section):
+        quantization = place.value("quantization_config")
+        if quantization is not None:
+            method = place.section("quantization_config").value("quant_method", quantization)
+            raise place.error("quantization_config", method, "weights in F32, F16 or BF16")
 
 
 def _check_geometry(top: Section, vision: VisionSpec) -> None:

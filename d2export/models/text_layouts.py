@@ -79,6 +79,26 @@ INTERNLM2 = TextLayout("language_model.model.", "language_model.output", INTERNL
 HEADS = tuple({f"{layout.head}.weight" for layout in (*LLAMA_LAYOUTS, INTERNLM2)})
 COMPUTED = ("rotary_emb.inv_freq",)  # buffers that old checkpoints hold, and nothing reads
 
+# Surplus tensors that say by themselves why others may be missing: names, what they are, next step.
+FOREIGN = (
+    (
+        r"\.(qweight|qzeros|scales|g_idx|weight_scale\w*|weight_packed|SCB|absmax|quant_map)$"
+        r"|\.weight\.(absmax|quant_map|nested_\w+|quant_state\b.*)$",
+        "belong to a quantized checkpoint, which is not read",
+        "Use the original checkpoint; --precision decides what is built from it.",
+    ),
+    (
+        r"\.(lora_\w+|base_layer|modules_to_save)\.",
+        "belong to an adapter; leaving them out would change what the model answers",
+        "Merge it into the weights first, for example with merge_and_unload() of peft.",
+    ),
+)
+UNKNOWN = (
+    "are unknown; leaving them out would change what the model answers",
+    "The config.json does not belong to these weights, or they are of a model that computes "
+    "something else.",
+)
+
 
 def written_layout(text: TextSpec) -> TextLayout:
     """The layout in which random weights are written."""
@@ -118,6 +138,11 @@ def resolve_text(tensors: Mapping[str, TensorRef], spec: ModelSpec) -> dict[str,
     """
     shapes = text_shapes(spec.text)
     layout, names = _identify(tensors, spec, shapes)
+    surplus = sorted(name for name in tensors if _is_surplus(name, layout, names.values()))
+    for pattern, meaning, hint in FOREIGN:
+        foreign = [name for name in surplus if re.search(pattern, name)]
+        if foreign:
+            raise _refusal(spec, foreign, meaning, hint)
     missing = sorted(set(names.values()) - tensors.keys())
     if missing:
         raise CheckpointError(
@@ -125,14 +150,8 @@ def resolve_text(tensors: Mapping[str, TensorRef], spec: ModelSpec) -> dict[str,
             f"missing: {_some(missing)}",
             "Is the checkpoint complete, and is its config.json the one that belongs to it?",
         )
-    surplus = sorted(name for name in tensors if _is_surplus(name, layout, names.values()))
     if surplus:
-        raise CheckpointError(
-            f"{spec.name}: {len(surplus)} tensors of the language model are unknown: "
-            f"{_some(surplus)}; leaving them out would change what it answers",
-            "Merge adapters into the weights first; quantized checkpoints are not read, use the "
-            "original one. Else the config.json does not belong to these weights.",
-        )
+        raise _refusal(spec, surplus, *UNKNOWN)
     return {
         canonical: part_of(name, tensors[name], None, shapes[canonical])
         for canonical, name in names.items()
@@ -161,9 +180,16 @@ def _identify(
 
 
 def _is_surplus(name: str, layout: TextLayout, used: Collection[str]) -> bool:
-    ours = name.startswith((layout.prefix, f"{layout.head}."))
+    heads = tuple(head.removesuffix("weight") for head in HEADS)
+    ours = name.startswith((layout.prefix, *heads))
     return (
         ours and not is_needed(name, "tower") and name not in used and not name.endswith(COMPUTED)
+    )
+
+
+def _refusal(spec: ModelSpec, names: list[str], meaning: str, hint: str) -> CheckpointError:
+    return CheckpointError(
+        f"{spec.name}: {len(names)} tensors of the language model {meaning}: {_some(names)}", hint
     )
 
 

@@ -178,7 +178,12 @@ def test_published_language_models_are_supported(config: dict[str, Any]) -> None
         (LLAVA_HF_7B, "text_config.attention_bias", True, "False"),
         (LLAVA_HF_7B, "text_config.rope_parameters", {"rope_type": "yarn"}, "'dynamic'"),
         (LLAVA_7B, "mlp_bias", True, "False"),
-        (INTERNVL3_1B_HF, "text_config.use_sliding_window", True, "False"),
+        (INTERNVL3_1B_HF, "text_config.rope_parameters", {"rope_type": "llama3"}, "'dynamic'"),
+        (LLAVA_7B, "rope_scaling", {"type": "linear", "factor": 2}, "'default'"),
+        (LLAVA_HF_7B, "text_config.rope_parameters", {"partial_rotary_factor": 0.5}, "1"),
+        (INTERNVL3_1B_HF, "text_config.use_sliding_window", "yes", "False or True"),
+        (LLAVA_7B, "quantization_config", {"quant_method": "awq"}, "F32, F16 or BF16"),
+        (INTERNVL25_8B, "llm_config.quantization_config", {"bits": 4}, "F32, F16 or BF16"),
     ],
 )
 def test_language_models_that_compute_something_else(
@@ -190,6 +195,41 @@ def test_language_models_that_compute_something_else(
     key = path.removesuffix(".type")
     assert str(caught.value).startswith(f"x: config.json: '{key}")
     assert supported in str(caught.value)
+
+
+def test_a_sliding_window_has_to_hold_the_whole_context() -> None:
+    def check(**settings: object) -> None:
+        config = changed(INTERNVL3_1B_HF, "text_config.use_sliding_window", True)
+        config["text_config"] |= settings
+        check_language_model(config, spec_from_config(config, "x").text, "x")
+
+    check(sliding_window=None)
+    check(sliding_window=32768)
+    check(max_position_embeddings=2048)  # below the default of 4096
+    for settings in ({"sliding_window": 32767}, {}):
+        with pytest.raises(CheckpointError, match=r"text_config.sliding_window' is (32767|4096); "):
+            check(**settings)
+
+
+@pytest.mark.parametrize(
+    ("keys", "eps", "tied"),
+    [
+        ({}, 1e-6, True),
+        ({"tie_word_embeddings": False}, 1e-6, False),
+        ({"rms_norm_eps": 1e-5}, 1e-5, True),
+    ],
+)
+def test_norm_and_tying(keys: dict[str, Any], eps: float, tied: bool) -> None:
+    """What transformers' own classes read from the same file."""
+    from transformers import InternVLConfig
+
+    config = deepcopy(INTERNVL3_1B_HF)
+    for key, value in keys.items():
+        (config if key.startswith("tie") else config["text_config"])[key] = value
+    text = spec_from_config(config, "x").text
+    theirs = InternVLConfig(**{key: config[key] for key in ("text_config", *keys) if key in config})
+    assert (text.norm_eps, text.tied) == (eps, tied)
+    assert (theirs.text_config.rms_norm_eps, theirs.tie_word_embeddings) == (eps, tied)
 
 
 @pytest.mark.parametrize("name", ["internvl2.5-1b", "internvl2.5-2b", "internvl2.5-4b", "pocket",

@@ -82,7 +82,7 @@ def test_random_weights_are_complete_and_read_back(tmp_path: Path, text: TextSpe
     for name, array in values.items():
         assert np.isfinite(array).all()
         assert 0.01 < array.std() < 3.5, name
-    assert abs(values["text.norm.weight"].mean() - 1) < 0.1
+    assert abs(values["text.layers.1.norm2.weight"].mean() - 1) < 0.1
 
 
 def test_a_head_beside_a_config_that_ties_it_is_used(tmp_path: Path) -> None:
@@ -110,20 +110,43 @@ def test_missing_tensors_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "meaning", "hint"),
     [
-        "language_model.model.layers.2.mlp.up_proj.weight",  # one layer more
-        "language_model.model.layers.0.mlp.up_proj.lora_A.weight",
-        "language_model.model.layers.0.mlp.up_proj.qweight",
-        "language_model.lm_head.bias",
+        ("layers.2.mlp.up_proj.weight", "are unknown", "config.json does not belong"),
+        ("layers.0.self_attn.q_norm.weight", "are unknown", "computes something else"),
+        ("layers.0.mlp.up_proj.lora_A.weight", "belong to an adapter", "Merge it"),
+        ("layers.0.mlp.up_proj.qweight", "belong to a quantized checkpoint", "Use the original"),
+        ("layers.0.mlp.up_proj.weight_scale_inv", "belong to a quantized", "Use the original"),
+        ("layers.0.mlp.up_proj.weight.absmax", "belong to a quantized", "Use the original"),
     ],
 )
-def test_surplus_tensors_are_named(name: str) -> None:
+def test_surplus_tensors_are_named(name: str, meaning: str, hint: str) -> None:
+    tensors = stored(LLAMA_LAYOUTS[0], QWEN)
+    tensors[f"language_model.model.{name}"] = TensorRef(Path("x"), 0, 1, "F32", (1,))
+    problem, advice = refused(tensors).split("\n")
+    assert problem.startswith(f"small: 1 tensors of the language model {meaning}")
+    assert problem.endswith(f": language_model.model.{name}")
+    assert hint in advice
+
+
+@pytest.mark.parametrize("name", ["language_model.lm_head.bias", "lm_head.weight"])
+def test_a_second_head_is_surplus(name: str) -> None:
     tensors = stored(LLAMA_LAYOUTS[0], QWEN)
     tensors[name] = TensorRef(Path("x"), 0, 1, "F32", (1,))
-    assert refused(tensors).startswith(
-        f"small: 1 tensors of the language model are unknown: {name}; leaving them out"
-    )
+    problem = f"are unknown; leaving them out would change what the model answers: {name}"
+    assert problem in refused(tensors)
+
+
+def test_what_is_foreign_is_named_before_what_it_replaces() -> None:
+    tensors = stored(LLAMA_LAYOUTS[0], QWEN)
+    quantized = {
+        name.replace("_proj.weight", f"_proj.{part}"): replace(ref, dtype="I32")
+        for name, ref in tensors.items()
+        for part in ("qweight", "qzeros", "scales")
+    }
+    problem = refused(quantized)
+    assert "small: 42 tensors of the language model belong to a quantized checkpoint" in problem
+    assert "layers.0.mlp.down_proj.qweight, " in problem
 
 
 def test_computed_buffers_and_the_vision_tower_are_no_surplus() -> None:
@@ -144,6 +167,14 @@ def test_a_wrong_shape_is_named() -> None:
     tensors[name] = replace(tensors[name], shape=(100, 64))
     problem = "tensor 'language_model.model.embed_tokens.weight' in 'x' has shape [100, 64]"
     assert refused(tensors).startswith(f"{problem}, expected [101, 64]")
+
+
+def test_another_dtype_is_named() -> None:
+    tensors = stored(INTERNLM2, INTERNLM)
+    name = "language_model.model.layers.0.feed_forward.w2.weight"
+    tensors[name] = replace(tensors[name], dtype="F8_E4M3")
+    problem = f"tensor '{name}' in 'x' has dtype F8_E4M3, expected F32 or F16 or BF16"
+    assert refused(tensors, INTERNLM).startswith(problem)
 
 
 def test_a_checkpoint_without_a_language_model() -> None:
