@@ -11,10 +11,12 @@ import torch
 
 from d2export.errors import OutputError
 from d2export.models import random_weights
+from d2export.models.decoder import KeyValue, LanguageModel, causal_mask
 from d2export.models.layouts import prompt_embedding, resolve
-from d2export.models.presets import INTERNVIT_300M, ModelSpec, preset
+from d2export.models.presets import INTERNVIT_300M, ModelSpec, TextSpec, preset
 from d2export.models.random_weights import write_random_checkpoint
 from d2export.models.safetensors_file import load
+from d2export.models.text_layouts import resolve_text
 from d2export.models.vision_tower import VisionModel
 
 POCKET = preset("pocket")
@@ -121,6 +123,54 @@ def test_activations_and_attention_are_those_of_a_trained_model(
         assert 0.6 < row.log().std() < 1.8
 
 
+DEEP = {
+    "internlm2": TextSpec("internlm2", 256, 32, 8, 2, 896, 2000, 1e6, 32768, 1e-5),
+    "qwen2": TextSpec("qwen2", 256, 24, 4, 1, 1024, 2000, 1e6, 32768, 1e-6),
+    "llama": TextSpec("llama", 256, 32, 4, 4, 688, 2000, 1e4, 4096, 1e-5),
+    "tied": TextSpec("qwen2", 256, 24, 4, 1, 1024, 2000, 1e6, 32768, 1e-6, tied=True),
+    "pocket": POCKET.text,
+}
+
+
+@pytest.mark.parametrize("text", DEEP.values(), ids=DEEP)
+def test_a_random_language_model_behaves_like_a_trained_one(tmp_path: Path, text: TextSpec) -> None:
+    length = 200
+    checkpoint = write_random_checkpoint(replace(POCKET, text=text), tmp_path, 0, scope="vlm")
+    refs = resolve_text(checkpoint.tensors, checkpoint.spec)
+    model = LanguageModel(text).eval()
+    model.load_state_dict(
+        {name.removeprefix("text."): torch.from_numpy(load(ref)) for name, ref in refs.items()}
+    )
+
+    def step(states: torch.Tensor, start: int) -> torch.Tensor:
+        """The last token's logits; what the layers saw of it goes to `rows` and `sizes`."""
+        rotation = model.rotation(torch.arange(start, start + states.shape[1]).unsqueeze(0))
+        mask = causal_mask(states.shape[1], start, states)
+        for i, layer in enumerate(model.all_layers()):
+            given = states
+            states, past[i] = layer(given, rotation, mask, past[i])
+            rows.append(layer.last_row(given, rotation, past[i])[0])
+            sizes.append(float(states.square().mean().sqrt()))
+        return model.logits(states[:, -1:])[0, 0]
+
+    rows: list[torch.Tensor] = []
+    sizes: list[float] = []
+    past = [KeyValue(*[torch.empty(1, text.kv_heads, 0, text.head_dim)] * 2)] * text.layers
+    with torch.inference_mode():
+        prompt = torch.randint(text.vocab, (1, length), generator=torch.Generator().manual_seed(0))
+        logits = step(model.embedding(prompt), 0)
+        assert 0.9 < min(sizes) <= max(sizes) < 2.5
+        for row in rows:  # of each layer: how many tokens its heads look at
+            looked_at = (-row.xlogy(row).sum(dim=1)).exp().median()
+            assert 4 < looked_at < 0.5 * length
+        assert 2 < logits.std() < 4
+        answer = [int(logits.argmax())]
+        for i in range(31):
+            states = model.embedding(torch.tensor([[answer[-1]]]))
+            answer.append(int(step(states, length + i).argmax()))
+    assert len(set(answer)) > 15
+
+
 def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputError, match="cannot write to"):
@@ -128,19 +178,26 @@ def test_a_folder_that_cannot_be_written_is_an_output_error(tmp_path: Path) -> N
 
 
 @pytest.mark.real_size
-def test_the_real_size_takes_seconds_and_little_memory(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "scope", "limit"), [("internvl2.5-8b", "vision", 6), ("internvl2.5-1b", "vlm", 12)]
+)
+def test_the_real_size_takes_seconds_and_little_memory(
+    tmp_path: Path, name: str, scope: str, limit: int
+) -> None:
     script = """
 import re, sys, time
 from pathlib import Path
 from d2export.models.presets import preset
 from d2export.models.random_weights import write_random_checkpoint
 start = time.process_time()  # not the wall: other tests may be running
-write_random_checkpoint(preset("internvl2.5-8b"), Path(sys.argv[1]), 0)
+write_random_checkpoint(preset(sys.argv[2]), Path(sys.argv[1]), 0, scope=sys.argv[3])
 # getrusage would report the peak of the process that started this one
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
 print(time.process_time() - start, peak)
 """
-    out = subprocess.check_output([sys.executable, "-c", script, str(tmp_path)], text=True)
+    out = subprocess.check_output(
+        [sys.executable, "-c", script, str(tmp_path), name, scope], text=True
+    )
     seconds, megabytes = map(float, out.split())
-    assert seconds < 15
-    assert megabytes < 500
+    assert seconds < limit
+    assert megabytes < 100
