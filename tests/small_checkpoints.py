@@ -14,6 +14,14 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from tests.small_language_models import (
+    ARCHITECTURES,
+    Backbone,
+    language_config,
+    language_weights,
+    stored_language,
+)
+
 LayoutName = Literal["internvl", "internvl-hf", "llava", "llava-hf"]
 LAYOUT_NAMES: tuple[LayoutName, ...] = ("internvl", "internvl-hf", "llava", "llava-hf")
 
@@ -27,6 +35,8 @@ def write_small_checkpoint(
     folder: Path,
     layout: LayoutName,
     *,
+    backbone: Backbone | None = None,
+    tied: bool = False,
     sharded: bool = False,
     seed: int = 0,
     dtype: str = "F32",
@@ -34,15 +44,24 @@ def write_small_checkpoint(
     """A complete vision tower (16 patches), projector and token embeddings; returns `folder`.
 
     InternVL merges 2 x 2 patches: 4 visual tokens; LLaVA leaves out the last layer: 16 tokens.
+    With `backbone` the whole language model too; with `tied` its head is the embedding table.
     """
     family = layout.removesuffix("-hf")
     weights = canonical_weights(family, seed)
+    arrays = _STORED[layout](weights)
+    config = {**_CONFIGS[layout], "torch_dtype": CONFIG_DTYPES[dtype]}
+    if backbone is not None:
+        arrays = {name: a for name, a in arrays.items() if not name.endswith("embed_tokens.weight")}
+        language = language_weights(family, backbone, seed)
+        if tied:
+            del language["text.head.weight"]
+        arrays |= stored_language(layout, backbone, language, weights["embeddings"])
+        config |= _config_of_language(layout, backbone, tied)
     stored = {
         name: torch.from_numpy(np.ascontiguousarray(array)).to(DTYPES[dtype])
-        for name, array in _STORED[layout](weights).items()
+        for name, array in arrays.items()
     }
     folder.mkdir(parents=True, exist_ok=True)
-    config = {**_CONFIGS[layout], "torch_dtype": CONFIG_DTYPES[dtype]}
     (folder / "config.json").write_text(json.dumps(config, indent=2))
     if not sharded:
         save_file(stored, folder / "model.safetensors", {"format": "pt"})
@@ -59,6 +78,19 @@ def write_small_checkpoint(
     index = {"metadata": {"total_size": size}, "weight_map": weight_map}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     return folder
+
+
+def _config_of_language(layout: LayoutName, backbone: Backbone, tied: bool) -> dict[str, Any]:
+    language = language_config(layout.removesuffix("-hf"), backbone)
+    if layout == "internvl":
+        architectures = [ARCHITECTURES[backbone]]
+        language |= {"architectures": architectures, "tie_word_embeddings": tied}
+        return {"llm_config": {**language, "rope_theta": 1e6}}
+    if layout == "llava":
+        return {**language, "model_type": "llava", "tie_word_embeddings": tied}
+    if layout == "internvl-hf":
+        language["rope_parameters"] = {"rope_theta": 1e6, "rope_type": "default"}
+    return {"text_config": language, "tie_word_embeddings": tied}
 
 
 def write_tokenizer(folder: Path) -> None:
