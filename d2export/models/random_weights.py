@@ -3,7 +3,8 @@
 The vision tower and projector are complete; so is the language model in scope `vlm`, else there is
 at most its embedding table. Values are drawn so that the graph behaves like a trained one:
 activations stay of order 1 through all layers, the CLS token attends clearly more to some patches
-than to others, and no parameter is left at a value (0, 1) that would hide a mistake.
+than to others, a prompt's last token to some tens of tokens, the answer does not repeat one token,
+and no parameter is left at a value (0, 1) that would hide a mistake.
 """
 
 from __future__ import annotations

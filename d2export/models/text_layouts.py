@@ -77,6 +77,8 @@ LLAMA_LAYOUTS = tuple(
 INTERNLM2 = TextLayout("language_model.model.", "language_model.output", INTERNLM2_NAMES)
 
 HEADS = tuple({f"{layout.head}.weight" for layout in (*LLAMA_LAYOUTS, INTERNLM2)})
+# What is of the language model too, under whatever prefix its body is.
+ELSEWHERE = ("language_model.", "model.language_model.", "lm_head.")
 COMPUTED = ("rotary_emb.inv_freq",)  # buffers that old checkpoints hold, and nothing reads
 
 # Surplus tensors that say by themselves why others may be missing: names, what they are, next step.
@@ -180,8 +182,7 @@ def _identify(
 
 
 def _is_surplus(name: str, layout: TextLayout, used: Collection[str]) -> bool:
-    heads = tuple(head.removesuffix("weight") for head in HEADS)
-    ours = name.startswith((layout.prefix, *heads))
+    ours = name.startswith((layout.prefix, *ELSEWHERE))
     return (
         ours and not is_needed(name, "tower") and name not in used and not name.endswith(COMPUTED)
     )

@@ -51,7 +51,8 @@ from d2export.models.checkpoint import find_checkpoint
 # The default, 10 MB, would lose all of a small file when the connection drops in the middle.
 huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE = 4096
 try:
-    found = find_checkpoint(sys.argv[1], print, revision=sys.argv[2] or None)
+    model, revision, scope = sys.argv[1:]
+    found = find_checkpoint(model, print, revision=revision or None, scope=scope)
 except D2ExportError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 print(json.dumps([str(found.folder), found.spec.name, found.spec.hub_id, found.revision,
@@ -158,11 +159,11 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 
 
 def find(
-    model: str, tmp_path: Path, url: str, revision: str = "", **env: str
+    model: str, tmp_path: Path, url: str, revision: str = "", scope: str = "vision", **env: str
 ) -> subprocess.CompletedProcess[str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("HF_")}
     return subprocess.run(
-        [sys.executable, "-c", CLIENT, model, revision],
+        [sys.executable, "-c", CLIENT, model, revision, scope],
         env={
             **inherited,
             "HF_ENDPOINT": url,
@@ -196,6 +197,14 @@ def test_only_what_is_needed_is_fetched(tmp_path: Path, hub: Hub) -> None:
     assert lines[0] == f"looking for {REPO} on the hub"
     assert re.fullmatch(r"file 1 of 10: .+, \d+\.\d MB", lines[1])
     assert "%|" not in run.stderr
+
+
+def test_scope_vlm_fetches_the_shards_of_the_language_model_too(tmp_path: Path, hub: Hub) -> None:
+    run = find(REPO, tmp_path, hub.url, scope="vlm")
+    shards = {f"model-{i:05}-of-00003.safetensors" for i in (1, 2, 3)}
+    assert hub.downloaded() == {"config.json", INDEX, *shards, *SMALL, LLM_SHARD}
+    # It was read, and is not what it says: here it is a line of text.
+    assert re.search(rf"CheckpointError: '.*/{LLM_SHARD}' is not a valid safetensors", run.stderr)
 
 
 def test_an_interrupted_download_resumes_where_it_stopped(tmp_path: Path, hub: Hub) -> None:

@@ -129,8 +129,10 @@ def test_surplus_tensors_are_named(name: str, meaning: str, hint: str) -> None:
     assert hint in advice
 
 
-@pytest.mark.parametrize("name", ["language_model.lm_head.bias", "lm_head.weight"])
-def test_a_second_head_is_surplus(name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["language_model.lm_head.bias", "lm_head.weight", "language_model.score.weight"]
+)
+def test_what_is_beside_the_layers_is_surplus_too(name: str) -> None:
     tensors = stored(LLAMA_LAYOUTS[0], QWEN)
     tensors[name] = TensorRef(Path("x"), 0, 1, "F32", (1,))
     problem = f"are unknown; leaving them out would change what the model answers: {name}"
