@@ -123,6 +123,23 @@ def test_activations_and_attention_are_those_of_a_trained_model(
         assert 0.6 < row.log().std() < 1.8
 
 
+def test_transformers_loads_a_whole_random_llava(tmp_path: Path) -> None:
+    import transformers
+
+    text = TextSpec("llama", 64, 3, 4, 4, 96, 101, 1e4, 4096, 1e-5)
+    checkpoint = write_random_checkpoint(replace(SMALL_LLAVA, text=text), tmp_path, 0, scope="vlm")
+    model, report = transformers.LlavaForConditionalGeneration.from_pretrained(
+        tmp_path, dtype=torch.float32, output_loading_info=True
+    )
+    # The last layer and the final norm of the vision tower are not used, so not written.
+    unused = ("vision_tower.encoder.layers.24.", "vision_tower.post_layernorm.")
+    assert not [name for name in report["missing_keys"] if not any(part in name for part in unused)]
+    assert not report["unexpected_keys"]
+    head = resolve_text(checkpoint.tensors, checkpoint.spec)["text.head.weight"]
+    np.testing.assert_array_equal(model.lm_head.weight.detach().numpy(), load(head))
+    assert model.config.text_config.rms_norm_eps == 1e-5
+
+
 DEEP = {
     "internlm2": TextSpec("internlm2", 256, 32, 8, 2, 896, 2000, 1e6, 32768, 1e-5),
     "qwen2": TextSpec("qwen2", 256, 24, 4, 1, 1024, 2000, 1e6, 32768, 1e-6),
