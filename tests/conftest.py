@@ -12,7 +12,7 @@ import pytest
 from tests.command import PIP, Caller, build_wheel
 from tests.small_checkpoints import write_small_checkpoint, write_tokenizer
 
-# Where tests run in the background it is ignored, and processes started from here would inherit that.
+# Ignored where tests run in the background; processes started from here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

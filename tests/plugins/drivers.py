@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import subprocess
 from ctypes import Structure, byref, c_bool, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
@@ -43,14 +44,17 @@ class Parameters(Structure):
 
 
 def build() -> Path:
-    """Builds the drivers, or what changed of them."""
+    """Builds the drivers, or what changed of them; one process at a time."""
     configure = ["cmake", "-S", ROOT / "plugins", "-B", BUILD, "-DD2EXPORT_TESTS=ON"]
-    for command in (
-        [*configure, "-DD2EXPORT_CUDA=OFF", "-DD2EXPORT_PYTHON=OFF"],
-        ["cmake", "--build", BUILD, "--parallel", "2"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
+    BUILD.mkdir(parents=True, exist_ok=True)
+    with (BUILD / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for command in (
+            [*configure, "-DD2EXPORT_CUDA=OFF", "-DD2EXPORT_PYTHON=OFF"],
+            ["cmake", "--build", BUILD, "--parallel", "2"],
+        ):
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done.stdout + done.stderr
     return BUILD / "tests"
 
 
