@@ -13,17 +13,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0.dev0"
-__all__ = ["D2ExportError", "ExportOptions", "build", "check", "run"]
+__all__ = ["D2ExportError", "ExportOptions", "answer", "build", "check", "run"]
 
 if TYPE_CHECKING:
     from d2export.errors import D2ExportError
     from d2export.options import ExportOptions
     from d2export.pipeline import build
-    from d2export.session import check, run
+    from d2export.session import answer, check, run
 
 _HOMES = {
     "D2ExportError": "d2export.errors",
     "ExportOptions": "d2export.options",
+    "answer": "d2export.session",
     "build": "d2export.pipeline",
     "check": "d2export.session",
     "run": "d2export.session",
