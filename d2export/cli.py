@@ -23,20 +23,25 @@ from d2export import __version__
 from d2export.cli_options import (
     Alpha,
     BundleArg,
+    CalibrationPrompt,
     Eps,
     Force,
+    ForceFile,
     Images,
     Importance,
     ImportanceLayer,
     Json,
     Keep,
+    Limit,
     Model,
     Opset,
     Output,
+    PictureFolder,
     PivotRatio,
     PivotsBlock,
     Precision,
     PriorFile,
+    PriorOutput,
     PromptEmbeds,
     Provider,
     PruneLayer,
@@ -87,6 +92,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Export multimodal LLMs with visual-token pruning inside the graph.",
 )
+
+calibrate = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Measure what a build can take: a prior."
+)
+app.add_typer(calibrate, name="calibrate")
 
 # What goes with a bundle of either scope.
 RUN_BOTH = ("bundle", "image", "prompt", "output", "provider", "threads", "as_json")
@@ -203,6 +213,37 @@ def export(
     options = _options(ctx)
     bundle = export_bundle(options, output, progress=_progress(EXPORT_STAGES, quiet, verbose))
     _finish(bundle.manifest.to_json(), summary(bundle), as_json)
+
+
+@calibrate.command("prior")
+def calibrate_prior(
+    bundle: BundleArg,
+    images: PictureFolder,
+    output: PriorOutput,
+    prompt: CalibrationPrompt = None,
+    limit: Limit = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    force: ForceFile = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a positional prior on pictures; interrupted, the same command goes on."""
+    from d2export.calibration import prior
+
+    found = prior.calibrate_prior(
+        bundle,
+        images,
+        output,
+        prompt=prompt or prior.PROMPT,
+        limit=limit,
+        force=force,
+        provider=provider,
+        threads=threads,
+        progress=_progress(1, quiet, verbose),
+    )
+    _finish(found.to_json(), found.text(), as_json)
 
 
 @app.command()
@@ -353,11 +394,21 @@ def inspect(
 
 
 @app.command()
-def models(as_json: Json = False) -> None:
+def models(
+    flops: Annotated[
+        bool, typer.Option("--flops", help="Count what pruning saves in the language model.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """List the presets."""
-    from d2export.inspection import preset_facts, preset_table
+    if flops:
+        from d2export.counts_table import preset_counts, preset_counts_table
 
-    _finish(preset_facts(), preset_table(), as_json)
+        _finish(preset_counts(), preset_counts_table(), as_json)
+    else:
+        from d2export.inspection import preset_facts, preset_table
+
+        _finish(preset_facts(), preset_table(), as_json)
 
 
 @app.command()

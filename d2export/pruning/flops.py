@@ -1,4 +1,4 @@
-"""What a call of the decoder, and selection, cost: MACs, and bytes of weights, KV cache, activations.
+"""What the decoder and the selection cost: MACs, bytes of weights, KV cache and activations.
 
 MACs (multiply-accumulate = 1) are those of matrix products and convolutions. Norms, softmax, rotary
 positions, activation functions and additions have none. Attention is counted in one of two ways:
