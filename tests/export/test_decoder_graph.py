@@ -95,7 +95,15 @@ def prompt_of(model: Any, spec: TextSpec, *lengths: int, seed: int = 0) -> tuple
 
 
 def generate(
-    path: Path, spec: TextSpec, prompt: Prompt, ids: Any, visual: Any, prior: str = "none"
+    path: Path,
+    spec: TextSpec,
+    prompt: Prompt,
+    ids: Any,
+    visual: Any,
+    prior: str = "none",
+    *,
+    steps: int = STEPS,
+    prune_layer: int = LAYER,
 ) -> full_attention.Answer:
     """Greedy tokens by prefill and decode steps of the graph."""
     session = onnxruntime.InferenceSession(path)
@@ -115,7 +123,7 @@ def generate(
     if prior == "file":
         feeds["prior"] = prompt.prior
     tokens, logits, survivors = [], [], None
-    for step in range(STEPS):
+    for step in range(steps):
         answer, positions, *present = session.run(None, feeds)
         assert answer.dtype == np.float32
         if survivors is None:
@@ -137,8 +145,8 @@ def generate(
             feeds["prior"] = prompt.prior[:0]
     assert survivors is not None
     full = feeds["past_key_values.0.key"].shape[2]
-    assert full == ids.shape[1] + STEPS - 1
-    assert feeds[f"past_key_values.{LAYER}.key"].shape[2] == len(survivors) + STEPS - 1
+    assert full == ids.shape[1] + steps - 1
+    assert feeds[f"past_key_values.{prune_layer}.key"].shape[2] == len(survivors) + steps - 1
     return full_attention.Answer(tokens, logits, survivors)
 
 
