@@ -174,14 +174,12 @@ class DecoderRunner:
     def _run(self, binding: Any) -> None:
         try:
             self.session.run_with_iobinding(binding)
-        except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
-            if type(error).__module__.startswith("onnxruntime"):
-                raise BundleError(
-                    f"ONNX Runtime cannot run {self.graph.path} of {self.bundle.root}: "
-                    f"{' '.join(str(error).split())[:400]}",
-                    "Is there enough memory? Else build the bundle again.",
-                ) from None
-            raise
+        except RuntimeError as error:  # with a binding, onnxruntime raises nothing more specific
+            raise BundleError(
+                f"ONNX Runtime cannot run {self.graph.path} of {self.bundle.root}: "
+                f"{' '.join(str(error).split())[:400]}",
+                "Is there enough memory? Else build the bundle again.",
+            ) from None
 
 
 def _value(array: npt.NDArray[Any]) -> onnxruntime.OrtValue:
