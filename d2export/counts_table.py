@@ -8,6 +8,7 @@ from typing import Any
 
 from d2export.models.presets import PRESETS, ModelSpec, TextSpec, VisionSpec
 from d2export.pruning.flops import (
+    HALF,
     Cost,
     Prompt,
     decode,
@@ -39,7 +40,7 @@ def counts(spec: ModelSpec, keep: str) -> dict[str, Any]:
     `saving` is that of the MACs against a model that does not prune: `dense` as the graph computes,
     `causal` by the pairs a mask leaves, `paper` by the paper's formula.
     """
-    text, visual_tokens = spec.text, _most_tokens(spec)
+    text, visual_tokens = spec.text, most_tokens(spec.vision)
     kept = PruneParameters(*parse_keep(keep)).kept(visual_tokens)
     prompt = Prompt(TEXT_TOKENS, visual_tokens, kept, PRUNE_LAYER)
     whole = prompt.unpruned()
@@ -94,37 +95,40 @@ def counts_text(
     prune_layer: int,
     visual_tokens: int,
     text_tokens: int,
+    width: int = HALF,
 ) -> str:
     """What each stage costs for one picture, and what pruning saves.
 
     Args:
         visual_tokens: of the picture, over all its tiles.
         text_tokens: of the prompt around it.
+        width: bytes of a value.
     """
     kept = parameters.kept(visual_tokens)
     pruned = Prompt(text_tokens, visual_tokens, kept, prune_layer)
     whole = pruned.unpruned()
-    seen = vision(vision_spec, text.hidden, visual_tokens // vision_spec.tokens_per_tile)
-    before, after = prefill(text, whole), prefill(text, pruned)
+    tiles = visual_tokens // vision_spec.tokens_per_tile
+    seen = vision(vision_spec, text.hidden, tiles, width=width)
+    before, after = prefill(text, whole, width=width), prefill(text, pruned, width=width)
     causal = [prefill(text, case, attention="causal").macs for case in (pruned, whole)]
     most = selection(parameters, visual_tokens, text.hidden).most
     stages: list[tuple[str, Cost]] = [
         ("vision tower, projector", seen),
         ("prefill, all tokens", before),
         ("prefill, pruned", after),
-        ("decode step, all tokens", decode(text, whole)),
-        ("decode step, pruned", decode(text, pruned)),
+        ("decode step, all tokens", decode(text, whole, width=width)),
+        ("decode step, pruned", decode(text, pruned, width=width)),
     ]
     rows: list[Sequence[str]] = [
-        [name, f"{cost.macs / 1e9:,.2f}", *(f"{size / 1e6:,.1f}" for size in cost[1:])]
+        [name, f"{cost.macs / 1e9:,.3f}", *(f"{size / 1e6:,.1f}" for size in cost[1:])]
         for name, cost in stages
     ]
-    rows.append(["selection, at most", f"{most / 1e9:,.2f}", "", "", ""])
+    rows.append(["selection, at most", f"{most / 1e9:,.3f}", "", "", ""])
     by_paper = saving(paper_macs(text, pruned), paper_macs(text, whole))
     return "\n".join(
         [
             f"{visual_tokens:,} visual tokens of one picture and {text_tokens:,} text tokens; "
-            f"{kept:,} visual tokens kept from layer {prune_layer} on; 2 bytes a value",
+            f"{kept:,} visual tokens kept from layer {prune_layer} on; {width} bytes a value",
             table(["stage", "GMAC", "weights MB", "KV cache MB", "activations MB"], rows),
             f"Prefill saves {saving(after.macs, before.macs):.1%} of the MACs (causal pairs alone: "
             f"{saving(*causal):.1%}, the paper's formula: {by_paper:.1%}) "
@@ -133,17 +137,16 @@ def counts_text(
     )
 
 
-def _most_tokens(spec: ModelSpec) -> int:
+def most_tokens(vision_spec: VisionSpec) -> int:
     """Visual tokens of a picture with as many tiles as the model takes, and its thumbnail."""
-    image = spec.vision.image
-    tiles = image.max_tiles + 1 if image.max_tiles > 1 else 1
-    return tiles * spec.vision.tokens_per_tile
+    most = vision_spec.image.max_tiles
+    return (most + 1 if most > 1 else 1) * vision_spec.tokens_per_tile
 
 
 def _paper_line() -> str:
     """The paper's published figure, and what its formula gives."""
     spec = PRESETS[PAPER_MODEL]
-    text, visual_tokens = spec.text, _most_tokens(spec)
+    text, visual_tokens = spec.text, most_tokens(spec.vision)
     kept = kept_for_average(PAPER_AVERAGE, visual_tokens, text.layers, PRUNE_LAYER)
     found = []
     for text_tokens in PAPER_TEXT_TOKENS:

@@ -8,10 +8,14 @@ from typing import Any
 
 from d2export.bundle.folder import Bundle
 from d2export.bundle.records import Graph
+from d2export.counts_table import TEXT_TOKENS, counts_text, most_tokens
 from d2export.models.presets import PRESETS
 from d2export.runtime.generate import Generation
 from d2export.runtime.vision import VisionResult
 from d2export.verify.tables import table
+
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}  # of a value, by precision
+CACHE = (".key", ".value")  # how the names of a decoder's keys and values end
 
 
 def summary(bundle: Bundle) -> str:
@@ -29,6 +33,9 @@ def summary(bundle: Bundle) -> str:
     importance: str = selector.importance
     if selector.importance_layer is not None:
         importance += f" (attention of vision layer {selector.importance_layer})"
+    if selector.prune_layer is not None:
+        importance += f" (attention of layer {selector.prune_layer - 1}), pruned before layer "
+        importance += f"{selector.prune_layer}"
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     facts = [
         ("bundle", str(bundle.root)),
@@ -46,11 +53,31 @@ def summary(bundle: Bundle) -> str:
         ("size", f"{size:,.1f} MB in {len(manifest.files)} files"),
         ("references", ", ".join(entry.name for entry in manifest.references)),
         *_graph_facts("vision", manifest.graphs.vision),
+        *(_graph_facts("decoder", manifest.graphs.decoder) if manifest.graphs.decoder else ()),
         *_graph_facts("prune", manifest.graphs.prune),
         ("made with", ", ".join(f"{key} {value}" for key, value in manifest.versions.items())),
     ]
     width = max(len(key) for key, _ in facts)
-    return "\n".join(f"{key:<{width}}  {value}" for key, value in facts)
+    screen = "\n".join(f"{key:<{width}}  {value}" for key, value in facts)
+    counts = counts_of(bundle)
+    return f"{screen}\n\n{counts}" if counts else screen
+
+
+def counts_of(bundle: Bundle) -> str:
+    """What each stage costs for a picture of most tiles; empty without a language model inside."""
+    manifest = bundle.manifest
+    model, selector = manifest.model, manifest.selector
+    if selector.prune_layer is None:
+        return ""
+    return counts_text(
+        model.text,
+        model.vision,
+        selector.parameters(),
+        selector.prune_layer,
+        most_tokens(model.vision),
+        TEXT_TOKENS,
+        BYTES[manifest.precision],
+    )
 
 
 def run_summary(result: VisionResult, arrays: Path, picture: Path) -> dict[str, Any]:
@@ -119,9 +146,14 @@ def preset_table() -> str:
 
 
 def _graph_facts(name: str, graph: Graph) -> list[tuple[str, str]]:
+    """Path, inputs and outputs; keys and values of all layers in a line."""
     lines = [(f"{name} graph", graph.path)]
     for kind, values in (("in", graph.inputs), ("out", graph.outputs)):
-        lines += [("", f"{kind:>3}  {v.name} {v.dtype} {list(v.shape)}") for v in values]
+        plain = [v for v in values if not v.name.endswith(CACHE)]
+        lines += [("", f"{kind:>3}  {v.name} {v.dtype} {list(v.shape)}") for v in plain]
+        cache = [v.name for v in values if v.name.endswith(CACHE)]
+        if cache:
+            lines.append(("", f"{kind:>3}  {cache[0]} ... {cache[-1]}"))
     return lines
 
 

@@ -6,7 +6,7 @@ import json
 
 from d2export.counts_table import KEEPS, counts_text
 from d2export.models.presets import PRESETS
-from d2export.pruning.flops import HALF, Prompt, decode, prefill, selection
+from d2export.pruning.flops import Prompt, decode, prefill, selection
 from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.vision_flops import vision
 from tests.command import Caller
@@ -67,9 +67,10 @@ def test_stages_of_a_model() -> None:
     )
     assert " ".join(header.split()) == "stage GMAC weights MB KV cache MB activations MB"
     prompt = Prompt(40, 1280, 64, 3)
+    before = prefill(spec.text, prompt.unpruned())
     stages = {
         "vision tower, projector": vision(spec.vision, spec.text.hidden, tiles=5),
-        "prefill, all tokens": prefill(spec.text, prompt.unpruned()),
+        "prefill, all tokens": before,
         "prefill, pruned": prefill(spec.text, prompt),
         "decode step, all tokens": decode(spec.text, prompt.unpruned()),
         "decode step, pruned": decode(spec.text, prompt),
@@ -77,9 +78,11 @@ def test_stages_of_a_model() -> None:
     for line, (name, cost) in zip(lines, stages.items(), strict=False):
         sizes = [f"{size / 1e6:,.1f}" for size in cost[1:]]
         assert line.startswith(name)
-        assert line.removeprefix(name).split() == [f"{cost.macs / 1e9:,.2f}", *sizes]
+        assert line.removeprefix(name).split() == [f"{cost.macs / 1e9:,.3f}", *sizes]
     most = selection(parameters, 1280, spec.text.hidden).most
     assert lines[len(stages) :] == [lines[-1]]
-    assert lines[-1].split() == ["selection,", "at", "most", f"{most / 1e9:,.2f}"]
+    assert lines[-1].split() == ["selection,", "at", "most", f"{most / 1e9:,.3f}"]
     assert last.startswith("Prefill saves ")
-    assert HALF == 2
+    wide = counts_text(spec.text, spec.vision, parameters, 3, 1280, 40, width=4).splitlines()
+    assert wide[0].endswith("4 bytes a value")
+    assert wide[3].split()[4:] == [f"{2 * size / 1e6:,.1f}" for size in before[1:]]
