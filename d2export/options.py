@@ -70,7 +70,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         self.parameters()
         _one_of("--scope", self.scope, tuple(IMPORTANCE_SOURCES))
-        _one_of("--importance", self.importance_source, IMPORTANCE_SOURCES[self.scope])
+        sources, where = IMPORTANCE_SOURCES[self.scope], f" in scope {self.scope}"
+        _one_of("--importance", self.importance_source, sources, where)
         _one_of("--precision", self.precision, PRECISIONS)
         if self.opset not in OPSETS:
             raise UsageError(
@@ -80,16 +81,16 @@ class ExportOptions:
         if self.seed < 0:
             raise UsageError(f"--seed is {self.seed}, expected 0 or more", "Leave it out for 0.")
         self._check_scope()
-        importance = self.importance_source
-        if importance != "cls" and self.importance_layer != CLS_LAYER:
+        self._check_importance("--importance-layer", "cls", self.importance_layer != CLS_LAYER)
+        self._check_importance("--prompt-embeds", "text", self.prompt_embeds is not None)
+
+    def _check_importance(self, option: str, source: str, given: bool) -> None:
+        """Raise a UsageError if `option` is given and goes with another importance."""
+        if given and self.importance_source != source:
+            possible = source in IMPORTANCE_SOURCES[self.scope]
             raise UsageError(
-                f"--importance-layer goes with importance 'cls', not '{importance}'",
-                "Leave it out, or pass --importance cls.",
-            )
-        if importance != "text" and self.prompt_embeds is not None:
-            raise UsageError(
-                f"--prompt-embeds goes with importance 'text', not '{importance}'",
-                "Leave it out, or pass --importance text.",
+                f"{option} goes with importance '{source}', not '{self.importance_source}'",
+                f"Leave it out, or pass --importance {source}." if possible else "Leave it out.",
             )
 
     def _check_scope(self) -> None:
@@ -172,9 +173,9 @@ class ExportOptions:
         return index
 
 
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> None:
+def _one_of(option: str, value: str, allowed: tuple[str, ...], where: str = "") -> None:
     if value not in allowed:
         raise UsageError(
-            f"{option} is '{value}', expected one of {', '.join(allowed)}",
+            f"{option} is '{value}', expected one of {', '.join(allowed)}{where}",
             f"Pass one of them, or leave {option} out for {allowed[0]}.",
         )

@@ -129,11 +129,11 @@ def _export_into(
         vision = source.checkpoint.spec.vision
         prior = read_prior(prior_file, vision.tokens_per_tile) if prior_file else None
         scope = SCOPES[options.scope](folder, options, source, prior)
+        scope.write_processor(progress)
 
     with progress.stage(STAGE_NAMES[options.scope]):
         (folder / "onnx").mkdir()
         weights = scope.write_graphs()
-        scope.write_processor(progress)
         if source.kind == "random":  # linked from the scratch folder, which goes
             shutil.rmtree(scratch)
             weights = replace(weights, mode="copied")

@@ -76,6 +76,8 @@ class VlmScope:
         )
         if conversation is not None:
             self.tokenizer = BundleTokenizer(target, self.spec.text.vocab)
+            if self.options.prompt is not None:  # one that cannot be asked is refused here already
+                self.tokenizer.encode(self.options.prompt, [1])
         else:
             if self.options.prompt is not None:
                 raise UsageError(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from d2export.bundle.folder import file_entries, write_manifest
+from d2export.bundle.folder import file_entries, file_entry, read_bundle, write_manifest
 from d2export.bundle.manifest import Manifest
 from d2export.bundle.records import (
     FileEntry,
@@ -98,6 +99,13 @@ def edit(folder: Path, keys: tuple[str | int, ...], value: object) -> None:
         inner = inner[key]
     inner[keys[-1]] = value
     path.write_text(json.dumps(sign(document)))
+
+
+def renew(bundle: Path, changed: str) -> None:
+    """Let the manifest say what a file holds now, as somebody who means it would."""
+    manifest = read_bundle(bundle, verify=False).manifest
+    entry = file_entry(bundle / changed, manifest.files[changed].ranges)
+    write_manifest(bundle, replace(manifest, files={**manifest.files, changed: entry}))
 
 
 def sign(document: dict[str, Any]) -> dict[str, Any]:

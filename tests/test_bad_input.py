@@ -22,9 +22,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from d2export.bundle.folder import file_entry, read_bundle, write_manifest
+from d2export.bundle.folder import read_bundle, write_manifest
 from tests.command import Caller, finish, message_of, names, start, wait_for
-from tests.sample_bundle import edit
+from tests.sample_bundle import edit, renew
 from tests.small_checkpoints import write_small_checkpoint
 
 LIMITED_ROOT = ("setpriv", "--bounding-set=-dac_override,-dac_read_search")
@@ -224,7 +224,7 @@ def test_pictures_that_cannot_be_used(
         (("--opset", "16"), "--opset is 16, expected 17 to 24\n  TensorRT 8.6 reads up to 17"),
         (("--opset", "99"), "--opset is 99, expected 17 to 24\n  TensorRT 8.6 reads up to 17"),
         (("--precision", "int3"), "--precision is 'int3', expected one of fp32, fp16, bf16\n  P"),
-        (("--importance", "foo"), "--importance is 'foo', expected one of cls, text, uniform\n  P"),
+        (("--importance", "foo"), "--importance is 'foo', expected one of cls, text, uniform in "),
         (("--seed", "-1"), "--seed is -1, expected 0 or more\n  Leave it out"),
         (("--alpha", "2"), "alpha is 2.0, expected a number from 0 to 1"),
         (("--theta", "nan"), "theta is nan, expected a finite"),
@@ -727,7 +727,7 @@ def test_a_missing_and_a_damaged_file(d2: Caller, copy: Path) -> None:
 
 def test_a_graph_that_is_no_graph(d2: Caller, copy: Path) -> None:
     (copy / "onnx" / "vision.onnx").write_bytes(b"not a graph")
-    _renew(copy, "onnx/vision.onnx")
+    renew(copy, "onnx/vision.onnx")
     message = d2.refused("check", copy)
     assert message.startswith(f"ONNX Runtime cannot open {copy}/onnx/vision.onnx: ")
     assert message.endswith("\n  Build the bundle again.")
@@ -740,7 +740,7 @@ def test_a_graph_that_cannot_run(d2: Caller, copy: Path) -> None:
     grid.type.tensor_type.shape.dim[1].dim_value = 3
     del graph.graph.value_info[:]
     onnx.save(graph, copy / "onnx" / "vision.onnx")
-    _renew(copy, "onnx/vision.onnx")
+    renew(copy, "onnx/vision.onnx")
     message = d2.refused("check", copy)
     assert message.startswith("ONNX Runtime cannot run onnx/vision.onnx of ")
     assert message.endswith("\n  Build the bundle again.")
@@ -755,7 +755,7 @@ def test_another_answer_than_pytorchs(d2: Caller, copy: Path) -> None:
         arrays = dict(file)
     arrays["image_embeds"][0, 0] += 0.01 * np.abs(arrays["image_embeds"]).max()
     np.savez(path, **arrays)
-    _renew(copy, "reference/square.npz")
+    renew(copy, "reference/square.npz")
     answer = d2("check", copy)
     assert answer.code == 1
     assert answer.last_line == "FAILED"
@@ -777,7 +777,7 @@ def test_other_tokens_than_pytorchs(d2: Caller, copy: Path) -> None:
     arrays["kept_indices"][0] = unused
     arrays["kept_indices"].sort()
     np.savez(path, **arrays)
-    _renew(copy, "reference/landscape.npz")
+    renew(copy, "reference/landscape.npz")
     answer = d2("check", copy)
     assert answer.code == 1
     assert answer.last_line == "FAILED"
@@ -792,7 +792,7 @@ def test_other_weights_than_pytorch_had(d2: Caller, copy: Path) -> None:
     weights["mlp1.3.weight"] *= np.float32(1.01)
     save_file(weights, path, {"format": "pt"})
     assert d2.refused("check", copy).startswith(f"{path} was changed after the build")
-    _renew(copy, "onnx/model.safetensors")
+    renew(copy, "onnx/model.safetensors")
     answer = d2("check", copy)
     assert answer.code == 1
     assert answer.last_line == "FAILED"
@@ -811,7 +811,7 @@ def test_the_first_layer_that_drifts_is_named(d2: Caller, copy: Path) -> None:
         at + 1, onnx.helper.make_node("Mul", ["layers.1.exact", "factor"], ["layers.1"])
     )
     onnx.save(model, path)
-    _renew(copy, "onnx/vision.onnx")
+    renew(copy, "onnx/vision.onnx")
     answer = d2("check", copy, "--per-layer")
     assert answer.code == 1
     assert answer.last_line == "FAILED"
@@ -834,10 +834,3 @@ def test_a_build_that_fails_its_check_leaves_nothing(refused: Refused, tmp_path:
     message = refused("--precision", "fp16", "--keep", "3", model=folder, code=1)
     assert message.startswith("the graph does not answer what PyTorch answers\n")
     assert "\n  Nothing was written. Run `d2export export` with the same options" in message
-
-
-def _renew(bundle: Path, changed: str) -> None:
-    """Let the manifest say what a file holds now, as somebody who means it would."""
-    manifest = read_bundle(bundle, verify=False).manifest
-    entry = file_entry(bundle / changed, manifest.files[changed].ranges)
-    write_manifest(bundle, replace(manifest, files={**manifest.files, changed: entry}))

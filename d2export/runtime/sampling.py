@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from d2export.errors import UsageError
+from d2export.errors import BundleError, UsageError
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,23 @@ def pick(
     Args:
         logits: `[vocab]` float32.
         sampling: None for the most likely token.
+
+    Raises:
+        BundleError: there is no most likely token.
     """
+    if not np.isfinite(logits.max()):
+        raise BundleError(
+            "the decoder answers NaN or infinity, expected finite logits",
+            "The model leaves the range of its precision: build it again with --precision fp32.",
+        )
     if sampling is None:
         return int(logits.argmax())
     order = np.argsort(-logits, kind="stable")
     if sampling.top_k:
         order = order[: sampling.top_k]
-    scaled = (logits[order].astype(np.float64) - float(logits[order[0]])) / sampling.temperature
-    weights = np.exp(scaled)
+    with np.errstate(over="ignore"):  # a low temperature: minus infinity, weight 0
+        below = logits[order].astype(np.float64) - float(logits[order[0]])
+        weights = np.exp(below / sampling.temperature)
     weights /= weights.sum()
     # The token that reaches top_p is the last one in.
     count = int(np.searchsorted(np.cumsum(weights), sampling.top_p)) + 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 TOKENIZER = "tokenizer.json"
 PLACEHOLDER = "<image>"  # where a prompt wants an image
+BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of sentencepiece's that is one byte of a character
+HALF_A_CHARACTER = "\ufffd"  # what decoders write for bytes that are no character, or not yet
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +63,8 @@ class BundleTokenizer:
                 "rows",
                 "The tokenizer does not belong to this checkpoint.",
             )
-        image = self.conversation.image
-        for token in (image.before, image.token, image.after, *self.conversation.stop):
+        image, bos = self.conversation.image, self.conversation.bos
+        for token in (bos, image.before, image.token, image.after, *self.conversation.stop):
             if token and self.tokenizer.token_to_id(token) is None:
                 raise BundleError(
                     f"{folder / TOKENIZER} has no token '{token}', which the model's conversation "
@@ -82,7 +85,7 @@ class BundleTokenizer:
 
         Raises:
             UsageError: the prompt is empty, has another number of placeholders than there are
-                images, or contains a control token.
+                images, or contains a control token; or the system message has a placeholder.
         """
         pieces = self._text(prompt, len(image_lengths), system).split(PLACEHOLDER)
         image = self.conversation.image
@@ -120,6 +123,11 @@ class BundleTokenizer:
     def _text(self, prompt: str, images: int, system: str | None) -> str:
         """The whole prompt as text, with a placeholder for each image."""
         self._check(prompt, images)
+        if PLACEHOLDER in (system or ""):
+            raise UsageError(
+                f"--system contains the placeholder '{PLACEHOLDER}', expected plain text",
+                "Write it in --prompt, where the image is to go.",
+            )
         self._check_control_tokens("--system", system or "")
         conversation = self.conversation
         message = conversation.system_message if system is None else system
@@ -133,7 +141,7 @@ class BundleTokenizer:
             each = [image.first] if images == 1 else [image.each] * images
             asked = (
                 "".join(
-                    text.format(image=PLACEHOLDER, number=number)
+                    text.replace("{image}", PLACEHOLDER).replace("{number}", str(number))
                     for number, text in enumerate(each, 1)
                 )
                 + asked
@@ -161,49 +169,68 @@ class BundleTokenizer:
         placeholders = prompt.count(PLACEHOLDER)
         if placeholders and placeholders != images:
             raise UsageError(
-                f"the prompt has {placeholders} placeholders '{PLACEHOLDER}', but there are "
-                f"{images} images",
+                f"placeholders '{PLACEHOLDER}' in the prompt: {placeholders}, expected {images}, "
+                "one per image",
                 "Write one for each --image, or none: then the images come first.",
             )
         self._check_control_tokens("the prompt", prompt.replace(PLACEHOLDER, ""))
 
     def _check_control_tokens(self, what: str, text: str) -> None:
         """Somebody else's text must not end the user's turn."""
-        found = next((token for token in self._control_tokens if token in text), None)
+        ids = set(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        # By id as well: a tokenizer may find a token where the text spells it otherwise.
+        found = next(
+            (
+                token
+                for token_id, token in self._control_tokens.items()
+                if token in text or token_id in ids
+            ),
+            None,
+        )
         if found is not None:
             raise UsageError(
                 f"{what} contains the control token '{found}'", "Leave it out, or spell it apart."
             )
 
     @cached_property
-    def _control_tokens(self) -> list[str]:
-        added = self.tokenizer.get_added_tokens_decoder().values()
+    def _control_tokens(self) -> dict[int, str]:
+        added = self.tokenizer.get_added_tokens_decoder().items()
         allowed = self.conversation.markup
-        return [token.content for token in added if token.content not in allowed]
+        return {i: token.content for i, token in added if token.content not in allowed}
 
 
 class TextStream:
-    """Pieces of text that add up to the answer; never half a character."""
+    """Pieces of text that add up to the decoded answer; never half a character.
+
+    A piece is what the text grows by, in the sight of the piece before: a decoder treats the first
+    token of a text differently. Bytes that stand for a character without a token are decoded run by
+    run, and one that fits no character spoils its whole run; so a piece never ends within a run.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        from tokenizers.decoders import DecodeStream
-
         self._tokenizer = tokenizer
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
-        self._sent = 0
+        self._ids: list[int] = []  # of the last piece, and all after it
+        self._said = 0  # how many of them are the last piece
 
     def put(self, token: int) -> str:
         """What the answer grows by with the next token; may be empty."""
         self._ids.append(token)
-        piece = str(self._stream.step(self._tokenizer, token) or "")
-        self._sent += len(piece)
+        # Nor does a run end with a token that writes nothing: decoders skip it.
+        if BYTE.fullmatch(self._tokenizer.id_to_token(token) or "") or not self._decode([token]):
+            return ""
+        piece = self.end()
+        if not piece or piece.endswith(HALF_A_CHARACTER):
+            return ""
+        del self._ids[: self._said]
+        self._said = len(self._ids)
         return piece
 
     def end(self) -> str:
         """What is left when the answer ends within a character."""
-        whole = str(self._tokenizer.decode(self._ids, skip_special_tokens=True))
-        return whole[self._sent :]
+        return self._decode(self._ids)[len(self._decode(self._ids[: self._said])) :]
+
+    def _decode(self, ids: list[int]) -> str:
+        return str(self._tokenizer.decode(ids, skip_special_tokens=True))
 
 
 def load_tokenizer(folder: Path) -> Any:
@@ -227,9 +254,13 @@ def load_tokenizer(folder: Path) -> Any:
             "the tokenizers package is not installed", "Run: pip install 'd2export[text]'"
         ) from None
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the bindings raise nothing more specific
         raise BundleError(
             f"{path} is no tokenizer: {error}",
             "Repair the checkpoint's tokenizer.json and build again.",
         ) from None
+    # Settings of training, which the file keeps and transformers ignores too.
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

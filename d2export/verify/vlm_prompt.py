@@ -24,7 +24,7 @@ def reference_prompt(
     """A prompt about `images`."""
     lengths = [len(tiles.grid) for tiles in images]
     if tokenizer is not None:
-        return tokenizer.encode(prompt or PROMPT, lengths)
+        return tokenizer.encode(PROMPT if prompt is None else prompt, lengths)
     random = np.random.default_rng(0)
     ids: list[int] = []
     positions: list[int] = []
