@@ -23,20 +23,25 @@ from d2export import __version__
 from d2export.cli_options import (
     Alpha,
     BundleArg,
+    CalibrationPrompt,
     Eps,
     Force,
+    ForceFile,
     Images,
     Importance,
     ImportanceLayer,
     Json,
     Keep,
+    Limit,
     Model,
     Opset,
     Output,
+    PictureFolder,
     PivotRatio,
     PivotsBlock,
     Precision,
     PriorFile,
+    PriorOutput,
     PromptEmbeds,
     Provider,
     PruneLayer,
@@ -87,6 +92,11 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Export multimodal LLMs with visual-token pruning inside the graph.",
 )
+
+calibrate = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Measure what a build can take: a prior."
+)
+app.add_typer(calibrate, name="calibrate")
 
 # What goes with a bundle of either scope.
 RUN_BOTH = ("bundle", "image", "prompt", "output", "provider", "threads", "as_json")
@@ -195,7 +205,7 @@ def export(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Write a bundle with PyTorch's answers inside; check nothing yet."""
+    """Write a bundle with PyTorch's answers; check nothing yet."""
     from d2export.inspection import summary
     from d2export.pipeline import EXPORT_STAGES
     from d2export.pipeline import export as export_bundle
@@ -203,6 +213,37 @@ def export(
     options = _options(ctx)
     bundle = export_bundle(options, output, progress=_progress(EXPORT_STAGES, quiet, verbose))
     _finish(bundle.manifest.to_json(), summary(bundle), as_json)
+
+
+@calibrate.command("prior")
+def calibrate_prior(
+    bundle: BundleArg,
+    images: PictureFolder,
+    output: PriorOutput,
+    prompt: CalibrationPrompt = None,
+    limit: Limit = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    force: ForceFile = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure a positional prior on pictures; interrupted, the same command goes on."""
+    from d2export.calibration import prior
+
+    found = prior.calibrate_prior(
+        bundle,
+        images,
+        output,
+        prompt=prompt or prior.PROMPT,
+        limit=limit,
+        force=force,
+        provider=provider,
+        threads=threads,
+        progress=_progress(1, quiet, verbose),
+    )
+    _finish(found.to_json(), found.text(), as_json)
 
 
 @app.command()

@@ -13,6 +13,13 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
 RunImages = Annotated[list[Path], typer.Option("--image", help="Picture; may be repeated.")]
 Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
+PictureFolder = Annotated[Path, typer.Option("--images", help="Folder of pictures.")]
+CalibrationPrompt = Annotated[
+    str | None, typer.Option("--prompt", help="Asked about each picture.")
+]
+Limit = Annotated[int | None, typer.Option(help="The first so many pictures; default: all.")]
+PriorOutput = Annotated[Path, typer.Option("-o", "--output", help="File of the new prior.")]
+ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file; start over.")]
 Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]

@@ -22,7 +22,7 @@ from d2export.models.random_weights import random_bytes
 from d2export.models.source import open_source
 from d2export.options import ExportOptions
 from d2export.progress import Progress
-from d2export.pruning.prior import read_prior
+from d2export.pruning.prior import check_provenance, read_prior
 from d2export.runtime.prompt import read_embeds
 from d2export.verify.report import BuildReport
 from d2export.verify.tables import plural
@@ -126,8 +126,11 @@ def _export_into(
             scope=options.scope,
             progress=progress,
         )
-        vision = source.checkpoint.spec.vision
-        prior = read_prior(prior_file, vision.tokens_per_tile) if prior_file else None
+        spec = source.checkpoint.spec
+        prior = read_prior(prior_file, spec.vision.tokens_per_tile) if prior_file else None
+        if prior is not None and prior_file is not None:
+            layer = options.prune_layer if options.scope == "vlm" else None
+            check_provenance(prior, prior_file, spec, options.importance_source, layer)
         scope = SCOPES[options.scope](folder, options, source, prior)
         scope.write_processor(progress)
 

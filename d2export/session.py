@@ -14,6 +14,7 @@ from d2export.errors import EnvironmentMismatch, OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import tile
 from d2export.progress import Progress
+from d2export.pruning.prior import outside_seen
 from d2export.runtime.generate import Generation, Generator
 from d2export.runtime.picture import draw_kept
 from d2export.runtime.sampling import Sampling
@@ -61,6 +62,11 @@ def check(
     if opened.manifest.scope == "vlm":
         generator = Generator(opened, provider, threads)
         fresh = _ask_pytorch(generator, images) if images or pytorch else None
+        asked = [int(n) for reference in (fresh or {}).values() for n in reference.tiles]
+        asked = asked or [entry.tiles for entry in opened.manifest.references]
+        outside = outside_seen(generator.prior, asked)
+        if outside is not None:
+            (progress or Progress(level="quiet")).warning(outside)
         return check_vlm(generator, fresh, progress=progress)
     runner = VisionRunner(opened, provider=provider, threads=threads)
     if not (images or pytorch):
@@ -198,6 +204,7 @@ def answer(
         sampling=sampling,
         system=system,
         on_text=on_text,
+        on_warning=Progress(level="quiet").warning,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from d2export.errors import OutputError
@@ -34,6 +34,23 @@ def explained(out: Path) -> Iterator[None]:
             f"cannot write {out}: {error.strerror}",
             "Choose a path inside a folder you may write to.",
         ) from error
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file, in UTF-8, that holds its old or its new content whatever happens.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(path)
+        finally:
+            with suppress(OSError):
+                unfinished.unlink()
 
 
 def refuse_full_disk(error: Exception, path: Path) -> None:

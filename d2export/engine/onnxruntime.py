@@ -22,6 +22,7 @@ def open_session(
     provider: str = "cpu",
     threads: int | None = None,
     extra_outputs: tuple[str, ...] = (),
+    only_outputs: tuple[str, ...] = (),
 ) -> onnxruntime.InferenceSession:
     """A session for the graph in the file `model`, whose weights lie beside it.
 
@@ -32,6 +33,7 @@ def open_session(
         provider: `cpu` or `cuda`; never silently another one.
         threads: of one operator; all cores if None.
         extra_outputs: values inside the graph to return behind its own outputs.
+        only_outputs: values inside the graph to return instead; only what they need runs.
 
     Raises:
         EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing, or
@@ -49,7 +51,7 @@ def open_session(
     custom_op.register(options, provider)
     try:
         emulate = precision == "bf16" and provider == "cpu"
-        source = _source(model, emulate, extra_outputs, options)
+        source = _source(model, emulate, extra_outputs, only_outputs, options)
         session = ort.InferenceSession(source, options, providers=[name])
     except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
         if type(error).__module__.startswith("onnxruntime"):
@@ -96,15 +98,20 @@ def provider_name(provider: str, threads: int | None = None) -> str:
 
 
 def _source(
-    model: Path, emulate: bool, extra_outputs: tuple[str, ...], options: onnxruntime.SessionOptions
+    model: Path,
+    emulate: bool,
+    extra_outputs: tuple[str, ...],
+    only_outputs: tuple[str, ...],
+    options: onnxruntime.SessionOptions,
 ) -> str | bytes:
-    """The file itself, or its bytes where outputs are added or bfloat16 needs emulation."""
-    if not (emulate or extra_outputs):
+    """The file itself, or its bytes where outputs are others or bfloat16 needs emulation."""
+    if not (emulate or extra_outputs or only_outputs):
         return os.fspath(model)
     try:
         import onnx
 
         from d2export.engine.bfloat16 import compute_in_float32
+        from d2export.engine.subgraph import keep_only
     except ImportError:
         raise EnvironmentMismatch(
             "ONNX Runtime has no bfloat16 kernels on the CPU"
@@ -113,6 +120,8 @@ def _source(
             "Run: pip install onnx",
         ) from None
     graph = onnx.load(os.fspath(model), load_external_data=False)
+    if only_outputs:
+        keep_only(graph.graph, only_outputs)
     known = {output.name for output in graph.graph.output}
     graph.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in extra_outputs if name not in known

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.errors import UsageError
+from d2export.models.presets import ModelSpec
 
 FORMAT, VERSION = "d2export-prior", 1
 LAYOUT = (
@@ -85,6 +87,76 @@ def read_prior(path: Path, tokens_per_tile: int) -> Prior:
         provenance=provenance if isinstance(provenance, dict) else {},
         sha256=hashlib.sha256(raw).hexdigest(),
     )
+
+
+def prior_document(prior: Prior) -> dict[str, Any]:
+    """What `read_prior` reads, as plain values."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "provenance": prior.provenance,
+        "slots": {"tile": prior.tile.tolist(), "thumbnail": prior.thumbnail.tolist()},
+    }
+
+
+def check_provenance(
+    prior: Prior, path: Path, spec: ModelSpec, importance: str, prune_layer: int | None
+) -> None:
+    """Refuse a prior that says it was measured on another model, or on other importance.
+
+    Args:
+        path: its file, for messages.
+        spec: the model that is to be built.
+        importance: where importance is from.
+        prune_layer: in scope `vlm`, the layer before which tokens are pruned.
+
+    Raises:
+        UsageError: the first fact in which the two differ.
+    """
+    wanted = {
+        "model": spec.name,
+        "family": spec.family,
+        "tokens_per_tile": spec.vision.tokens_per_tile,
+        "importance": importance,
+        "prune_layer": prune_layer,
+    }
+    for key, value in wanted.items():
+        found = prior.provenance.get(key, value)
+        if found != value:
+            raise UsageError(
+                f"prior {path} was calibrated for another {key.replace('_', ' ')}: "
+                f"{found!r}, this build has {value!r}",
+                _OTHER.get(key, "Use a prior calibrated for this model."),
+            )
+
+
+def outside_seen(prior: Prior, tiles: Iterable[int]) -> str | None:
+    """What is unusual about pictures of so many tiles each: the prior saw none such; else None."""
+    seen = prior.provenance.get("tiles_per_image")
+    if not (isinstance(seen, list) and len(seen) == 2 and all(type(n) is int for n in seen)):
+        return None  # written by somebody else
+    fewest, most = seen
+    others = sorted({count for count in tiles if not fewest <= count <= most})
+    if not others:
+        return None
+    return (
+        f"the prior was calibrated on pictures of {tile_span(fewest, most)}; here is one of "
+        f"{' and one of '.join(map(str, others))}"
+    )
+
+
+def tile_span(fewest: int, most: int) -> str:
+    """`1 tile`, `4 tiles`, `1 to 13 tiles`."""
+    number = f"{fewest} to {most}" if fewest < most else f"{most}"
+    return f"{number} tile{'s' if most > 1 else ''}"
+
+
+_OTHER = {
+    "model": "Use a prior calibrated for this model. If it is the same one under another name, "
+    "change 'model' in the file's provenance.",
+    "importance": "Use a prior of the same importance, or leave --prior out.",
+    "prune_layer": "Use a prior of the same --prune-layer, or pass that of the prior.",
+}
 
 
 def _slot(path: Path, slots: Any, name: str, tokens_per_tile: int) -> npt.NDArray[np.float32]:

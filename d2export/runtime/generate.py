@@ -15,7 +15,7 @@ from d2export.bundle.folder import Bundle
 from d2export.errors import UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
-from d2export.pruning.prior import Prior, read_prior
+from d2export.pruning.prior import Prior, outside_seen, read_prior
 from d2export.runtime.decoder import DecoderRunner, Prompt
 from d2export.runtime.sampling import Sampling, pick
 from d2export.runtime.tokenizer import BundleTokenizer, Encoded
@@ -99,6 +99,7 @@ class Generator:
         sampling: Sampling | None = None,
         system: str | None = None,
         on_text: Callable[[str], None] | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> Generation:
         """Answer `prompt` about `images`.
 
@@ -109,6 +110,7 @@ class Generator:
             sampling: how tokens are drawn; None takes the most likely one.
             system: instead of the model's own system message.
             on_text: called with each piece of text as it comes.
+            on_warning: called before, if the prior saw no pictures such as these.
 
         Raises:
             UsageError: the prompt or the number of images does not fit, or all of it together is
@@ -132,6 +134,9 @@ class Generator:
         encoded = tokenizer.encode(prompt, [len(tiles.grid) for tiles in cut], system)
         preprocessing = time.perf_counter() - start
         self._check_length(len(encoded.input_ids), max_new_tokens)
+        outside = outside_seen(self.prior, [len(tiles.pixels) for tiles in cut])
+        if outside is not None and on_warning is not None:
+            on_warning(outside)
 
         start = time.perf_counter()
         embeds = [self.vision.embed(normalize(t.pixels, model.vision.image)) for t in cut]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 
 from d2export.errors import UsageError
-from d2export.pruning.prior import Prior, read_prior
+from d2export.models.presets import preset
+from d2export.pruning.prior import Prior, check_provenance, outside_seen, read_prior
 
 GOOD = {
     "format": "d2export-prior",
@@ -164,3 +166,58 @@ def test_a_provenance_that_no_manifest_could_hold(tmp_path: Path) -> None:
     path.write_text(json.dumps({**document, "provenance": {"loss": float("nan")}}))
     with pytest.raises(UsageError, match="'provenance' holds NaN"):
         read_prior(path, 1)
+
+
+# --- Where it comes from ------------------------------------------------------------------------
+
+PATH, POCKET = Path("prior.json"), preset("pocket")
+SAME = {
+    "model": "pocket",
+    "family": "internvl",
+    "tokens_per_tile": 256,
+    "importance": "llm",
+    "prune_layer": 2,
+}
+
+
+def measured(**provenance: Any) -> Prior:
+    return replace(Prior.ones(256), provenance=provenance)
+
+
+def test_a_prior_of_the_same_model_or_of_unknown_origin() -> None:
+    check_provenance(measured(**SAME), PATH, POCKET, "llm", 2)
+    check_provenance(measured(), PATH, POCKET, "llm", 2)
+    check_provenance(measured(prompt="Describe.", images=7), PATH, POCKET, "cls", None)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "problem"),
+    [
+        ("model", "internvl2.5-1b", "another model: 'internvl2.5-1b', this build has 'pocket'"),
+        ("family", "llava", "another family: 'llava', this build has 'internvl'"),
+        ("tokens_per_tile", 576, "another tokens per tile: 576, this build has 256"),
+        ("importance", "cls", "another importance: 'cls', this build has 'llm'"),
+        ("prune_layer", 3, "another prune layer: 3, this build has 2"),
+    ],
+)
+def test_a_prior_of_another_origin(key: str, value: Any, problem: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        check_provenance(measured(**SAME | {key: value}), PATH, POCKET, "llm", 2)
+    assert caught.value.problem == f"prior prior.json was calibrated for {problem}"
+    assert caught.value.hint
+
+
+def test_pictures_like_those_a_prior_saw() -> None:
+    assert outside_seen(measured(tiles_per_image=[1, 7]), [1, 3, 7]) is None
+
+
+def test_pictures_unlike_those_a_prior_saw() -> None:
+    assert outside_seen(measured(tiles_per_image=[3, 7]), [13, 5, 1, 13]) == (
+        "the prior was calibrated on pictures of 3 to 7 tiles; here is one of 1 and one of 13"
+    )
+
+
+@pytest.mark.parametrize("seen", [None, [], [1], ["1", "7"], 7, {"min": 1}])
+def test_a_prior_that_does_not_say_what_it_saw(seen: Any) -> None:
+    assert outside_seen(measured(tiles_per_image=seen), [13]) is None
+    assert outside_seen(measured(), [13]) is None

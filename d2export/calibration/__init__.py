@@ -1,0 +1,1 @@
+"""What is measured on pictures before a build: priors."""
