@@ -15,6 +15,7 @@ from d2export.bundle.staging import staged
 from d2export.description import manifest_of
 from d2export.engine.onnxruntime import provider_name
 from d2export.errors import CheckFailed, EnvironmentMismatch, UsageError
+from d2export.inspection import counts_of
 from d2export.models.generated_pictures import generated_pictures
 from d2export.models.images import load_image
 from d2export.models.presets import PRESETS
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 EXPORT_STAGES, BUILD_STAGES = 3, 5
 SCOPES: dict[str, type[VisionScope] | type[VlmScope]] = {"vision": VisionScope, "vlm": VlmScope}
+PER_LAYER = {"vision": " --per-layer", "vlm": ""}
 STAGE_NAMES = {
     "vision": "exporting the vision graph",
     "vlm": "exporting the vision graph and the decoder",
@@ -85,12 +87,12 @@ def build(
         if not accuracy.passed:
             raise CheckFailed(
                 f"the graph does not answer what PyTorch answers\n{as_table}",
-                f"Nothing was written. Run `d2export export` with the same options, "
-                f"then `d2export check {out} --per-layer`.",
+                "Nothing was written. Run `d2export export` with the same options, "
+                f"then `d2export check {out}{PER_LAYER[options.scope]}`.",
             )
         with progress.stage("measuring latency"):
             latency = scope.bench(accuracy)  # type: ignore[arg-type]
-        report = BuildReport(accuracy, latency, scope.seconds())
+        report = BuildReport(accuracy, latency, scope.seconds(), counts_of(bundle))
         report.write(folder / "report.json")
         progress.write_log(folder / "build.log")
     return report

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from d2export.bundle.disk import explained
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.errors import EnvironmentMismatch, OutputError, UsageError
+from d2export.inspection import counts_of
 from d2export.models.images import load_image
 from d2export.models.tiling import tile
 from d2export.progress import Progress
@@ -278,7 +279,7 @@ def rebuild(
         accuracy = check(bundle, provider=provider, threads=threads, progress=progress)
     with progress.stage("measuring latency"):
         latency = bench(bundle, provider=provider, threads=threads)
-    report = BuildReport(accuracy, latency)
+    report = BuildReport(accuracy, latency, counts=counts_of(read_bundle(root, verify=False)))
     unfinished = root / ".report.json.unfinished"
     try:
         with explained(root):

@@ -17,11 +17,15 @@ from d2export.verify.vlm_latency import VlmLatency, vlm_latency_table
 
 @dataclass(frozen=True)
 class BuildReport:
-    """Accuracy against PyTorch, latency, and PyTorch's own seconds per picture, if it ran."""
+    """Accuracy against PyTorch, latency, and PyTorch's own seconds per picture, if it ran.
+
+    `counts` is a table of what each stage costs; empty in scope `vision`.
+    """
 
     accuracy: AccuracyReport | VlmReport
     latency: Sequence[StageLatency] | Sequence[VlmLatency]
     pytorch_seconds: dict[str, float] = field(default_factory=dict)
+    counts: str = ""
 
     @property
     def passed(self) -> bool:
@@ -39,7 +43,8 @@ class BuildReport:
 
     def text(self) -> str:
         """As tables."""
-        return f"{accuracy_text(self.accuracy)}\n\n{latency_text(self.latency)}"
+        parts = (accuracy_text(self.accuracy), latency_text(self.latency), self.counts)
+        return "\n\n".join(part for part in parts if part)
 
     def write(self, path: Path) -> None:
         """Write report.json."""
