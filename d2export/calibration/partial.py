@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.bundle.disk import replace_file
+from d2export.bundle.folder import Bundle
 from d2export.bundle.strict_json import JsonError, decode, encode, parse
 from d2export.errors import UsageError
+from d2export.progress import Progress
 
 START_OVER = "Finish that one with its own options, or pass --force to start over."
 
@@ -128,3 +131,52 @@ def read_partial(path: Path, tokens_per_tile: int) -> Partial | None:
                 "Remove it to start over.",
             )
     return found
+
+
+def key_of(bundle: Bundle, prompt: str) -> dict[str, object]:
+    """What importance depends on besides the picture."""
+    manifest = bundle.manifest
+    weights = [
+        [entry.sha256, *map(list, entry.ranges or ())]
+        for path, entry in sorted(manifest.files.items())
+        if path.endswith(".safetensors")
+    ]
+    return {
+        "model": manifest.model.name,
+        "model_id": manifest.model.id,
+        "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest(),
+        "precision": manifest.precision,
+        "prune_layer": manifest.selector.prune_layer,
+        "prompt": prompt,
+    }
+
+
+def continued(
+    path: Path,
+    key: dict[str, object],
+    files: list[Path],
+    tokens_per_tile: int,
+    force: bool,
+    progress: Progress,
+) -> Partial:
+    """The unfinished calibration in `path`, or one that starts.
+
+    Args:
+        key: see `key_of`.
+        files: all pictures that are to be seen.
+        force: start over where the one in `path` cannot go on.
+
+    Raises:
+        UsageError: it cannot go on.
+    """
+    try:
+        found = read_partial(path, tokens_per_tile)
+        if found is not None:
+            found.check_continues(path, key, [(file.name, file.stat().st_size) for file in files])
+            progress.note(f"going on after {len(found.pictures)} of {len(files)} pictures: {path}")
+    except UsageError as error:
+        if not force:
+            raise
+        progress.note(f"starting over: {error.problem}")
+        found = None
+    return found or Partial.empty(key, tokens_per_tile)

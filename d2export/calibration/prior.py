@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from contextlib import suppress
@@ -17,8 +16,9 @@ from d2export import __version__
 from d2export.bundle.disk import replace_file
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.calibration.importance import ImportanceRunner
-from d2export.calibration.partial import Partial, Picture, read_partial
-from d2export.errors import BundleError, ImageError, OutputError, UsageError
+from d2export.calibration.partial import Partial, Picture, continued, key_of
+from d2export.calibration.pictures import named, picture_files
+from d2export.errors import BundleError, ImageError, OutputError
 from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
 from d2export.progress import Progress
@@ -28,11 +28,6 @@ from d2export.runtime.vision import VisionRunner
 from d2export.verify.tables import plural
 
 PROMPT = "Describe this image in detail."
-SUFFIXES = (  # of images.FORMATS
-    *(".bmp", ".gif", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm"),
-    *(".tif", ".tiff", ".webp"),
-)
-NAMES_SHOWN = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,23 +95,32 @@ def calibrate_prior(
     progress = progress or Progress(level="quiet")
     path = Path(output)
     _check_free(path, force)
-    files = _pictures(Path(images), limit)
+    files = picture_files(Path(images), limit)
     measuring = _Measuring(read_bundle(Path(bundle)), prompt, provider, threads)
-    vision, key = measuring.bundle.manifest.model.vision, _key(measuring.bundle, prompt)
+    vision, key = measuring.bundle.manifest.model.vision, key_of(measuring.bundle, prompt)
     unfinished = path.with_name(f"{path.name}.partial")
-    partial = _continued(unfinished, key, files, vision.tokens_per_tile, force, progress)
+    partial = continued(unfinished, key, files, vision.tokens_per_tile, force, progress)
     with progress.stage(f"measuring importance on {plural(len(files), 'picture')}"):
         for file in files[len(partial.pictures) :]:
-            partial = measuring.add(partial, file, progress, len(files))
+            start = time.perf_counter()
+            partial = measuring.add(partial, file, progress)
             partial.write(unfinished)
+            seen, seconds = partial.pictures[-1], time.perf_counter() - start
+            progress.note(
+                f"  {len(partial.pictures)}/{len(files)} {seen.name}: "
+                f"{plural(seen.tiles, 'tile') if seen.tiles else 'unreadable'}, {seconds:.1f} s"
+            )
     if partial.unreadable:
-        progress.warning(_named(partial.unreadable, len(files)))
+        progress.warning(
+            f"{len(partial.unreadable)} of {len(files)} pictures could not be read and do not "
+            f"count: {named(partial.unreadable)}"
+        )
     if not partial.tiles:
         with suppress(OSError):
             unfinished.unlink()  # or the repaired pictures would count as seen
         raise ImageError(
             f"none of the {len(files)} pictures in {images} can be read: "
-            f"{', '.join(partial.unreadable[:NAMES_SHOWN])}",
+            f"{named(partial.unreadable)}",
             "Pass a folder of PNG or JPEG files.",
         )
     prior = prior_of(partial, measuring.bundle, prompt)
@@ -165,15 +169,13 @@ class _Measuring:
         self._tokenizer = BundleTokenizer(bundle.root / "processor", model.text.vocab)
         self._tokenizer.encode(prompt, [model.vision.tokens_per_tile])  # refused before it starts
 
-    def add(self, partial: Partial, file: Path, progress: Progress, of: int) -> Partial:
+    def add(self, partial: Partial, file: Path, progress: Progress) -> Partial:
         """With one more picture, readable or not."""
-        start, spec = time.perf_counter(), self.bundle.manifest.model.vision
-        count = f"  {len(partial.pictures) + 1}/{of} {file.name}"
-        size = file.stat().st_size
+        spec, size = self.bundle.manifest.model.vision, file.stat().st_size
         try:
             tiles = tile(load_image(file), spec)
         except ImageError as error:
-            progress.detail(f"{count}: {error.problem}")
+            progress.detail(f"  {error.problem}")
             nothing = np.zeros((0, spec.tokens_per_tile))
             return partial.with_picture(Picture(file.name, size, 0), nothing)
         importance = self._measure(tiles)
@@ -182,9 +184,6 @@ class _Measuring:
                 f"the importance of {file} is not finite in {self.bundle.manifest.precision}",
                 "Calibrate with a bundle of --precision fp32; its prior fits every precision.",
             )
-        progress.note(
-            f"{count}: {plural(len(tiles.pixels), 'tile')}, {time.perf_counter() - start:.1f} s"
-        )
         return partial.with_picture(Picture(file.name, size, len(importance)), importance)
 
     def _measure(self, tiles: Tiles) -> npt.NDArray[np.float64]:
@@ -195,74 +194,8 @@ class _Measuring:
         return self._importance(encoded, embeds).reshape(-1, spec.tokens_per_tile)
 
 
-def _key(bundle: Bundle, prompt: str) -> dict[str, object]:
-    """What importance depends on besides the picture."""
-    manifest = bundle.manifest
-    weights = [
-        [entry.sha256, *map(list, entry.ranges or ())]
-        for path, entry in sorted(manifest.files.items())
-        if path.endswith(".safetensors")
-    ]
-    return {
-        "model": manifest.model.name,
-        "model_id": manifest.model.id,
-        "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest(),
-        "precision": manifest.precision,
-        "prune_layer": manifest.selector.prune_layer,
-        "prompt": prompt,
-    }
-
-
-def _continued(
-    path: Path,
-    key: dict[str, object],
-    files: list[Path],
-    tokens_per_tile: int,
-    force: bool,
-    progress: Progress,
-) -> Partial:
-    """The unfinished calibration in `path`, or one that starts."""
-    try:
-        found = read_partial(path, tokens_per_tile)
-        if found is not None:
-            found.check_continues(path, key, [(file.name, file.stat().st_size) for file in files])
-            progress.note(f"going on after {len(found.pictures)} of {len(files)} pictures: {path}")
-    except UsageError as error:
-        if not force:
-            raise
-        progress.note(f"starting over: {error.problem}")
-        found = None
-    return found or Partial.empty(key, tokens_per_tile)
-
-
 def _check_free(path: Path, force: bool) -> None:
     if path.is_dir():
         raise OutputError(f"output {path} is a folder", "Name a file: prior.json.")
     if path.exists() and not force:
         raise OutputError(f"output {path} exists", "Choose another path, or add --force.")
-
-
-def _pictures(folder: Path, limit: int | None) -> list[Path]:
-    """The picture files in a folder, in the order of their names."""
-    if limit is not None and limit < 1:
-        raise UsageError(f"--limit is {limit}, expected at least 1", "Leave it out for all.")
-    try:
-        files = sorted(
-            path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and path.is_file()
-        )
-    except OSError as error:
-        raise UsageError(
-            f"cannot read the folder {folder}: {error.strerror}", "Pass --images FOLDER."
-        ) from None
-    if not files:
-        raise UsageError(
-            f"{folder} holds no pictures: no file ends with {', '.join(SUFFIXES)}",
-            "Pass a folder of PNG or JPEG files; folders within it are not searched.",
-        )
-    return files[:limit]
-
-
-def _named(unreadable: list[str], of: int) -> str:
-    more = len(unreadable) - NAMES_SHOWN
-    names = ", ".join(unreadable[:NAMES_SHOWN]) + (f" and {more} more" if more > 0 else "")
-    return f"{len(unreadable)} of {of} pictures could not be read and do not count: {names}"

@@ -313,6 +313,18 @@ def test_unreadable_pictures_are_counted_and_named(
     assert out.read_bytes() == prior.read_bytes()
 
 
+def test_importance_that_is_no_number(
+    d2: Caller, bundle: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = np.full(9 * TOKENS, np.nan)
+    monkeypatch.setattr(ImportanceRunner, "__call__", lambda *_: nothing)
+    out = tmp_path / "prior.json"
+    message = d2("calibrate", "prior", bundle, "--images", pictures, "-o", out)
+    assert message.code == 2
+    assert f"error: the importance of {pictures}/a-wide.png is not finite in fp32" in message.err
+    assert names(tmp_path) == []
+
+
 def test_limit(d2: Caller, bundle: Path, pictures: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "prior.json"
     answer = d2("calibrate", "prior", bundle, "--images", pictures, "--limit", 2, "-o", out)
