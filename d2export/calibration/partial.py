@@ -14,6 +14,7 @@ import numpy.typing as npt
 from d2export.bundle.disk import replace_file
 from d2export.bundle.folder import Bundle
 from d2export.bundle.strict_json import JsonError, decode, encode, parse
+from d2export.calibration.pictures import text_name
 from d2export.errors import UsageError
 from d2export.progress import Progress
 
@@ -172,7 +173,9 @@ def continued(
     try:
         found = read_partial(path, tokens_per_tile)
         if found is not None:
-            found.check_continues(path, key, [(file.name, file.stat().st_size) for file in files])
+            found.check_continues(
+                path, key, [(text_name(file), file.stat().st_size) for file in files]
+            )
             progress.note(f"going on after {len(found.pictures)} of {len(files)} pictures: {path}")
     except UsageError as error:
         if not force:

@@ -38,6 +38,11 @@ def picture_files(folder: Path, limit: int | None) -> list[Path]:
     return files[:limit]
 
 
+def text_name(file: Path) -> str:
+    """Its name as JSON can hold it: bytes that are no UTF-8 are written out."""
+    return file.name.encode("utf-8", "backslashreplace").decode()
+
+
 def named(names: Sequence[str]) -> str:
     """A list that stays short."""
     more = len(names) - NAMES_SHOWN

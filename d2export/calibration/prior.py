@@ -17,7 +17,7 @@ from d2export.bundle.disk import replace_file
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.calibration.importance import ImportanceRunner
 from d2export.calibration.partial import Partial, Picture, continued, key_of
-from d2export.calibration.pictures import named, picture_files
+from d2export.calibration.pictures import named, picture_files, text_name
 from d2export.errors import BundleError, ImageError, OutputError
 from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
@@ -177,14 +177,14 @@ class _Measuring:
         except ImageError as error:
             progress.detail(f"  {error.problem}")
             nothing = np.zeros((0, spec.tokens_per_tile))
-            return partial.with_picture(Picture(file.name, size, 0), nothing)
+            return partial.with_picture(Picture(text_name(file), size, 0), nothing)
         importance = self._measure(tiles)
         if not np.isfinite(importance).all():
             raise BundleError(
                 f"the importance of {file} is not finite in {self.bundle.manifest.precision}",
                 "Calibrate with a bundle of --precision fp32; its prior fits every precision.",
             )
-        return partial.with_picture(Picture(file.name, size, len(importance)), importance)
+        return partial.with_picture(Picture(text_name(file), size, len(importance)), importance)
 
     def _measure(self, tiles: Tiles) -> npt.NDArray[np.float64]:
         """`[tiles, tokens_per_tile]`."""

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
 import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -221,22 +225,36 @@ def test_layers_above_are_not_run(bundle: Path) -> None:
 
 
 @pytest.fixture
+def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContextManager[None]]:
+    """Ctrl-C in that picture, counted from 1."""
+
+    @contextmanager
+    def at(number: int) -> Iterator[None]:
+        real, calls = ImportanceRunner.__call__, itertools.count(1)
+
+        def measured(*arguments: Any) -> npt.NDArray[np.float64]:
+            if next(calls) == number:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ImportanceRunner, "__call__", measured)
+            yield
+
+    return at
+
+
+@pytest.fixture
 def interrupted(
-    d2: Caller, bundle: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    d2: Caller,
+    bundle: Path,
+    pictures: Path,
+    tmp_path: Path,
+    interrupt: Callable[[int], AbstractContextManager[None]],
 ) -> Path:
     """What Ctrl-C in the third picture leaves at `tmp_path / "prior.json"`."""
-    real, calls = ImportanceRunner.__call__, 0
-
-    def measured(*arguments: Any) -> npt.NDArray[np.float64]:
-        nonlocal calls
-        calls += 1
-        if calls == 3:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
     out = tmp_path / "prior.json"
-    with monkeypatch.context() as patch:
-        patch.setattr(ImportanceRunner, "__call__", measured)
+    with interrupt(3):
         answer = d2("calibrate", "prior", bundle, "--images", pictures, "-o", out)
     assert answer.code == 130
     assert answer.err.splitlines()[-1] == "interrupted"
@@ -254,6 +272,24 @@ def test_goes_on_bit_for_bit(
     assert "3/3 c-tall.png: 4 tiles" in answer.err
     assert interrupted.read_bytes() == prior.read_bytes()
     assert names(interrupted.parent) == ["prior.json"]
+
+
+def test_goes_on_after_a_name_that_is_not_utf8(
+    bundle: Path,
+    pictures: Path,
+    prior: Path,
+    tmp_path: Path,
+    interrupt: Callable[[int], AbstractContextManager[None]],
+) -> None:
+    folder = shutil.copytree(pictures, tmp_path / "pictures")
+    (folder / "a-wide.png").rename(folder / os.fsdecode(b"a-\xe9.png"))
+    out = tmp_path / "prior.json"
+    with interrupt(2), pytest.raises(KeyboardInterrupt):
+        calibrate_prior(bundle, folder, out)
+    partial = json.loads((tmp_path / "prior.json.partial").read_text())
+    assert [picture["name"] for picture in partial["pictures"]] == ["a-\\udce9.png"]
+    calibrate_prior(bundle, folder, out)
+    assert out.read_bytes() == prior.read_bytes()
 
 
 def test_another_prompt_does_not_go_on(
