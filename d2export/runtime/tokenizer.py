@@ -122,6 +122,14 @@ class BundleTokenizer:
 
     def _text(self, prompt: str, images: int, system: str | None) -> str:
         """The whole prompt as text, with a placeholder for each image."""
+        for what, given in (("the prompt", prompt), ("--system", system or "")):
+            try:
+                given.encode()
+            except UnicodeEncodeError as error:
+                raise UsageError(
+                    f"{what} is not UTF-8 at character {error.start + 1}",
+                    "Use a terminal, or a file, in UTF-8.",
+                ) from None
         self._check(prompt, images)
         if PLACEHOLDER in (system or ""):
             raise UsageError(

@@ -320,6 +320,13 @@ def test_control_tokens_are_refused(internvl: BundleTokenizer, token: str) -> No
         internvl.encode("a fox", [4], f"be {token}kind")
 
 
+def test_what_is_not_utf8(internvl: BundleTokenizer) -> None:
+    with pytest.raises(UsageError, match="^the prompt is not UTF-8 at character 4"):
+        internvl.encode("caf\udce9", [4])
+    with pytest.raises(UsageError, match="^--system is not UTF-8 at character 1"):
+        internvl.encode("word", [4], "\udce9")
+
+
 def test_markup_is_allowed(internvl: BundleTokenizer) -> None:
     found = internvl.encode("where is <ref>the fox?", [4]).input_ids.tolist()
     assert found.count(internvl.tokenizer.token_to_id("<ref>")) == 1
