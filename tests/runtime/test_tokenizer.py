@@ -321,9 +321,9 @@ def test_control_tokens_are_refused(internvl: BundleTokenizer, token: str) -> No
 
 
 def test_what_is_not_utf8(internvl: BundleTokenizer) -> None:
-    with pytest.raises(UsageError, match="^the prompt is not UTF-8 at character 4"):
+    with pytest.raises(UsageError, match=r"^the prompt is not UTF-8 at character 4"):
         internvl.encode("caf\udce9", [4])
-    with pytest.raises(UsageError, match="^--system is not UTF-8 at character 1"):
+    with pytest.raises(UsageError, match=r"^--system is not UTF-8 at character 1"):
         internvl.encode("word", [4], "\udce9")
 
 
