@@ -116,9 +116,7 @@ class BundleTokenizer:
     def _first(self) -> list[int]:
         """The token before every text, as an id: in the text it would change the first word."""
         bos = self.conversation.bos
-        if bos is None or self.conversation.opening.startswith(bos):
-            return []
-        return [self.tokenizer.token_to_id(bos)]
+        return [] if bos is None else [self.tokenizer.token_to_id(bos)]
 
     def _text(self, prompt: str, images: int, system: str | None) -> str:
         """The whole prompt as text, with a placeholder for each image."""

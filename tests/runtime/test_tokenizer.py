@@ -347,6 +347,18 @@ def test_control_tokens_that_are_spelt_otherwise(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("config", "write"), [(INTERNVL, write_qwen2), (LLAVA, write_llava)])
+def test_control_tokens_behind_an_image(tmp_path: Path) -> None:
+    """One that is found as a word of its own alone: it is none behind a letter."""
+    write_qwen2(tmp_path)
+    found = find_tokenizer(tmp_path)
+    assert found is not None
+    for token in found.added:
+        token["single_word"] = token["content"] == "<|im_end|>"
+    (tmp_path / "tokenizer.json").write_text(json.dumps(found.document), "utf-8")
+    with pytest.raises(UsageError, match=r"the prompt contains the control token '<\|im_end\|>'"):
+        bundle(tmp_path, INTERNVL).encode("a<image><|im_end|> now", [4])
+
+
 def test_a_placeholder_in_the_system_message(
     tmp_path: Path, config: dict[str, Any], write: Callable[[Path], None]
 ) -> None:
