@@ -43,19 +43,32 @@ if(NOT D2EXPORT_WITH_CUDA)
     return()
 endif()
 
+# No macro of nvcc says so to the code.
+if("$ENV{CUDAFLAGS} ${CMAKE_CUDA_FLAGS}" MATCHES "use_fast_math|ftz[= ]+true")
+    message(FATAL_ERROR
+        "CMAKE_CUDA_FLAGS is '${CMAKE_CUDA_FLAGS}': ${CMAKE_MATCH_0} turns denormal numbers into 0, "
+        "and the kernel would keep other tokens than the CPU. Leave it out")
+endif()
+
+set(of_many_gpus OFF)
 if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
     if(gpus AND CMAKE_VERSION VERSION_GREATER_EQUAL 3.24)
         set(CMAKE_CUDA_ARCHITECTURES native)
     else()
-        set(CMAKE_CUDA_ARCHITECTURES 80 86 87 89 90)
+        set(CMAKE_CUDA_ARCHITECTURES 80 86 87)
+        set(of_many_gpus ON)
     endif()
 endif()
 enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
+if(of_many_gpus AND CMAKE_CUDA_COMPILER_VERSION VERSION_GREATER_EQUAL 11.8)
+    list(APPEND CMAKE_CUDA_ARCHITECTURES 89 90)
+endif()
 
 if(D2EXPORT_NEWER_ARCHITECTURES)
-    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch
-                    OUTPUT_VARIABLE known COMMAND_ERROR_IS_FATAL ANY)
+    # An nvcc without this option knows none of them.
+    execute_process(COMMAND ${CMAKE_CUDA_COMPILER} --list-gpu-arch OUTPUT_VARIABLE known
+                    ERROR_QUIET)
     foreach(architecture IN LISTS D2EXPORT_NEWER_ARCHITECTURES)
         if(known MATCHES "compute_${architecture}\n")
             list(APPEND CMAKE_CUDA_ARCHITECTURES ${architecture})

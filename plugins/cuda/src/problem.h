@@ -16,6 +16,7 @@ inline constexpr std::int32_t kWord = 32;          // tokens in one word of bits
 inline constexpr std::int32_t kRowTile = 64;       // candidates of one item of work
 inline constexpr std::int32_t kColumnTile = 32;    // tokens they are multiplied with
 inline constexpr std::int32_t kSplitBytes = 1024;  // of each row, in one item of work
+inline constexpr std::size_t kAlignment = 256;     // bytes, of the arrays of a workspace
 
 // Where the walk through one picture stands.
 struct Progress {
@@ -60,8 +61,8 @@ struct Problem {
     bool pivots_block;
 };
 
-// Extents and attributes filled in, arrays laid out from `memory` on; with null memory, only their
-// sizes are right.
+// Extents and attributes filled in, arrays laid out from `memory` on, which is aligned to
+// kAlignment; with null memory, only their sizes are right.
 Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters, void* memory,
                 std::size_t* bytes) noexcept;
 

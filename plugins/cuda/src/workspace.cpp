@@ -5,7 +5,7 @@
 namespace d2export::cuda {
 namespace {
 
-// Hands out arrays one after the other, each aligned to 256 bytes.
+// Hands out arrays one after the other, each aligned.
 class Layout {
  public:
     explicit Layout(void* memory) noexcept : memory_(static_cast<unsigned char*>(memory)) {}
@@ -20,7 +20,6 @@ class Layout {
     std::size_t bytes() const noexcept { return bytes_; }
 
  private:
-    static constexpr std::size_t kAlignment = 256;
     unsigned char* memory_;
     std::size_t bytes_ = 0;
 };

@@ -3,6 +3,7 @@
 #include "scratch.h"
 
 namespace d2export::onnxruntime {
+namespace {
 
 void prune_on_cpu(const Call& call) {
     const Shape& shape = call.arguments.shape;
@@ -11,5 +12,9 @@ void prune_on_cpu(const Call& call) {
     select(shape, inputs, call.parameters, call.indices, scratch.data());
     gather(shape, inputs, call.parameters.kept(shape.tokens), call.indices, call.kept);
 }
+
+}  // namespace
+
+const Device kCpu{nullptr, [](DataType) {}, prune_on_cpu};
 
 }  // namespace d2export::onnxruntime

@@ -8,7 +8,6 @@ namespace d2export::onnxruntime {
 namespace {
 
 constexpr std::uintptr_t kTensorAlignment = 16;
-constexpr std::uintptr_t kWorkspaceAlignment = 256;
 
 void require_aligned(const char* name, const void* memory) {
     if (reinterpret_cast<std::uintptr_t>(memory) % kTensorAlignment != 0) {
@@ -18,12 +17,17 @@ void require_aligned(const char* name, const void* memory) {
     }
 }
 
-void* aligned(void* memory) noexcept {
-    const std::uintptr_t over = reinterpret_cast<std::uintptr_t>(memory) % kWorkspaceAlignment;
-    return static_cast<unsigned char*>(memory) + (kWorkspaceAlignment - over) % kWorkspaceAlignment;
+// Throws what CUDA returned, if that is an error.
+void check(const char* what, cudaError_t status) {
+    if (status != cudaSuccess) {
+        throw Failure(
+            std::string("CUDA could not ") + what + " D2Prune: " + cudaGetErrorString(status),
+            ORT_EP_FAIL);
+    }
 }
 
-}  // namespace
+// CUDA may put off loading a kernel until its first launch, and that may be captured in a graph.
+void load_on_gpu(DataType type) { check("load", cuda::prepare(type)); }
 
 void prune_on_gpu(const Call& call) {
     const Shape& shape = call.arguments.shape;
@@ -35,17 +39,16 @@ void prune_on_gpu(const Call& call) {
     require_aligned("features", inputs.features);
     require_aligned("kept", call.kept);
     void* stream = nullptr;
-    check(call.api, call.api.KernelContext_GetGPUComputeStream(&call.context, &stream));
+    onnxruntime::check(call.api,
+                       call.api.KernelContext_GetGPUComputeStream(&call.context, &stream));
 
-    const std::size_t bytes = cuda::workspace_bytes(shape, call.parameters) + kWorkspaceAlignment;
-    const Scratch scratch = Scratch::on_gpu(call, bytes);
-    const cudaError_t error =
-        cuda::prune(shape, inputs, call.parameters, call.kept, call.indices,
-                    aligned(scratch.data()), static_cast<cudaStream_t>(stream));
-    if (error != cudaSuccess) {
-        throw Failure(std::string("CUDA could not start D2Prune: ") + cudaGetErrorString(error),
-                      ORT_EP_FAIL);
-    }
+    const Scratch scratch = Scratch::on_gpu(call, cuda::workspace_bytes(shape, call.parameters));
+    check("start", cuda::prune(shape, inputs, call.parameters, call.kept, call.indices,
+                               scratch.data(), static_cast<cudaStream_t>(stream)));
 }
+
+}  // namespace
+
+const Device kGpu{"CUDAExecutionProvider", load_on_gpu, prune_on_gpu};
 
 }  // namespace d2export::onnxruntime

@@ -19,14 +19,19 @@ struct Call {
     std::int32_t* indices;  // [B, M]
 };
 
-// Throw Failure.
-void prune_on_cpu(const Call& call);
-void prune_on_gpu(const Call& call);  // where the library was built with CUDA
+// What nodes run on. Both functions throw Failure.
+struct Device {
+    const char* provider;       // ONNX Runtime's name of it; null is the CPU
+    void (*prepare)(DataType);  // once for each node, before its calls, none of them under way
+    void (*prune)(const Call&);
+};
+extern const Device kCpu;
+extern const Device kGpu;  // where the library was built with CUDA
 
 // Reentrant: ONNX Runtime runs one session on several threads.
 class Kernel {
  public:
-    Kernel(const OrtApi& api, const OrtKernelInfo& info, DataType type, void (*prune)(const Call&));
+    Kernel(const OrtApi& api, const OrtKernelInfo& info, DataType type, const Device& device);
 
     // Never throws: what goes wrong is the status.
     OrtStatus* compute(OrtKernelContext& context) const noexcept;
@@ -35,7 +40,7 @@ class Kernel {
     const OrtApi& api_;
     const Parameters parameters_;
     const DataType type_;
-    void (*const prune_)(const Call&);
+    const Device& device_;
 };
 
 }  // namespace d2export::onnxruntime

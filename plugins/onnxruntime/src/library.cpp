@@ -19,11 +19,11 @@ class Library {
     explicit Library(const OrtApi& api) : domain_(nullptr, api.ReleaseCustomOpDomain) {
         constexpr DataType kTypes[] = {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16};
         for (const DataType type : kTypes) {
-            ops_.emplace_back(api, type, nullptr, prune_on_cpu);
+            ops_.emplace_back(api, type, kCpu);
         }
 #if defined(D2EXPORT_WITH_CUDA)
         for (const DataType type : kTypes) {
-            ops_.emplace_back(api, type, "CUDAExecutionProvider", prune_on_gpu);
+            ops_.emplace_back(api, type, kGpu);
         }
 #endif
         OrtCustomOpDomain* domain = nullptr;

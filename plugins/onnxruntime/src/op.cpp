@@ -16,12 +16,11 @@ const Op& of(const OrtCustomOp* op) noexcept { return *static_cast<const Op*>(op
 
 }  // namespace
 
-Op::Op(const OrtApi& its_api, DataType its_type, const char* its_provider,
-       void (*its_prune)(const Call&)) noexcept
-    : OrtCustomOp{}, api(its_api), type(its_type), provider(its_provider), prune(its_prune) {
+Op::Op(const OrtApi& its_api, DataType its_type, const Device& its_device) noexcept
+    : OrtCustomOp{}, api(its_api), type(its_type), device(its_device) {
     version = D2EXPORT_ORT_OLDEST;
     GetName = [](const OrtCustomOp*) { return kOpName; };
-    GetExecutionProviderType = [](const OrtCustomOp* op) { return of(op).provider; };
+    GetExecutionProviderType = [](const OrtCustomOp* op) { return of(op).device.provider; };
     GetStartVersion = [](const OrtCustomOp*) { return kOpVersion; };
     GetEndVersion = GetStartVersion;
 
@@ -44,7 +43,7 @@ Op::Op(const OrtApi& its_api, DataType its_type, const char* its_provider,
     CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi* its, const OrtKernelInfo* info,
                         void** kernel) {
         return guarded(*its, [&] {
-            *kernel = std::make_unique<Kernel>(*its, *info, of(op).type, of(op).prune).release();
+            *kernel = std::make_unique<Kernel>(*its, *info, of(op).type, of(op).device).release();
         });
     };
     KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {

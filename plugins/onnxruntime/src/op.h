@@ -9,13 +9,11 @@ namespace d2export::onnxruntime {
 
 // ONNX Runtime keeps a pointer to it and passes that to each of the functions.
 struct Op : OrtCustomOp {
-    // provider: ONNX Runtime's name of it; null is the CPU.
-    Op(const OrtApi& api, DataType type, const char* provider, void (*prune)(const Call&)) noexcept;
+    Op(const OrtApi& api, DataType type, const Device& device) noexcept;
 
     const OrtApi& api;
     DataType type;
-    const char* provider;
-    void (*prune)(const Call&);
+    const Device& device;
 };
 
 }  // namespace d2export::onnxruntime

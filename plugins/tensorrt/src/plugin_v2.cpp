@@ -61,7 +61,9 @@ void PluginV2::configurePlugin(const DynamicPluginTensorDesc* inputs, std::int32
     const std::string wrong = fault(inputs, input_count);
     if (!wrong.empty()) {
         report("D2Prune: " + wrong);
+        return;
     }
+    prepare(inputs[0].desc.type);
 }
 
 std::size_t PluginV2::getWorkspaceSize(const PluginTensorDesc* inputs, std::int32_t,

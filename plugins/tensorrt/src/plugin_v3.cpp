@@ -68,6 +68,7 @@ std::int32_t PluginV3::configurePlugin(const DynamicPluginTensorDesc* inputs,
         report("D2Prune: " + wrong);
         return 1;
     }
+    prepare(inputs[0].desc.type);
     return 0;
 }
 
@@ -84,6 +85,7 @@ std::int32_t PluginV3::onShapeChange(const PluginTensorDesc* inputs, std::int32_
         report("D2Prune: " + wrong);
         return 1;
     }
+    prepare(inputs[0].type);
     return 0;
 }
 

@@ -154,6 +154,13 @@ std::string fault(const DimsExprs* inputs, std::int32_t count) {
     return {};
 }
 
+void prepare(nvinfer1::DataType features) noexcept {
+    const cudaError_t status = cuda::prepare(type_of(features));
+    if (status != cudaSuccess) {
+        report("D2Prune could not be loaded: " + std::string(cudaGetErrorString(status)));
+    }
+}
+
 Shape shape_of(const Dims& features, const Dims& importance) noexcept {
     Shape shape;
     shape.batch = static_cast<std::int32_t>(features.d[0]);

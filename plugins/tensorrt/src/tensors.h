@@ -35,6 +35,10 @@ std::string fault(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t 
 std::string fault(const nvinfer1::PluginTensorDesc* inputs, std::int32_t count);
 std::string fault(const nvinfer1::DimsExprs* inputs, std::int32_t count);
 
+// Loads the kernel for such features, so that no enqueue() does, which may be captured. Reports why
+// it cannot be loaded; enqueue() fails then.
+void prepare(nvinfer1::DataType features) noexcept;
+
 // The op's shape, from extents that are known.
 Shape shape_of(const nvinfer1::Dims& features, const nvinfer1::Dims& importance) noexcept;
 

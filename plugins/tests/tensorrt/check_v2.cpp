@@ -50,6 +50,8 @@ void check_limits(const Plugin &plugin) {
             const StderrText log;
             dynamic(plugin).configurePlugin(largest.data(), 4, largest.data() + 4, 2);
             demand(log.text().find(bad.message) != std::string::npos, log.text());
+            demand(log.text().find("could not be loaded") == std::string::npos,
+                   "no kernel is loaded for bad extents");
         }
         const StderrText log;
         const void *const inputs[4] = {};
@@ -58,6 +60,16 @@ void check_limits(const Plugin &plugin) {
                                        nullptr) != 0,
                std::string("refused: ") + bad.message);
         demand(log.text().find(bad.message) != std::string::npos, log.text());
+    }
+    {
+        std::vector<nvinfer1::DynamicPluginTensorDesc> largest;
+        for (const auto &tensor : tensors(nvinfer1::DataType::kHALF)) {
+            largest.push_back({tensor, tensor.dims, tensor.dims});
+        }
+        const StderrText log;
+        dynamic(plugin).configurePlugin(largest.data(), 4, largest.data() + 4, 2);
+        demand(log.text().find("could not be loaded") != std::string::npos,
+               "the kernel is loaded at configuration");
     }
     Builder builder;
     const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};

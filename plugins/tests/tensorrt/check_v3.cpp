@@ -79,8 +79,13 @@ void check_formats(const Plugin &plugin, nvinfer1::DataType type) {
     demand(build_of(plugin).getOutputDataTypes(outputs, 2, inputs, 4) == 0 && outputs[0] == type &&
                outputs[1] == nvinfer1::DataType::kINT32,
            "types of the outputs");
-    demand(build_of(plugin).configurePlugin(described.data(), 4, described.data() + 4, 2) == 0,
-           "a good configuration");
+    {
+        const StderrText log;
+        demand(build_of(plugin).configurePlugin(described.data(), 4, described.data() + 4, 2) == 0,
+               "a good configuration");
+        demand(log.text().find("could not be loaded") != std::string::npos,
+               "the kernel is loaded at configuration");
+    }
     demand(build_of(plugin).getWorkspaceSize(described.data(), 4, described.data() + 4, 2) > 0,
            "a workspace");
 }
@@ -115,7 +120,10 @@ void check_limits(const Plugin &plugin) {
     demand(build.configurePlugin(beyond.data(), 4, beyond.data() + 4, 2) != 0, "a large batch");
     demand(log.text().find("expected extents below 2^31") != std::string::npos, log.text());
     demand(runtime.onShapeChange(good.data(), 3, good.data() + 4, 2) != 0, "three inputs again");
+    demand(log.text().find("could not be loaded") == std::string::npos, "not for bad extents");
     demand(runtime.onShapeChange(good.data(), 4, good.data() + 4, 2) == 0, "good extents");
+    demand(log.text().find("could not be loaded") != std::string::npos,
+           "the kernel is loaded where extents change");
     Builder builder;
     const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};
     nvinfer1::DimsExprs shapes[2]{};

@@ -115,6 +115,7 @@ void check_logger(void *library) {
 int main(int count, char **arguments) {
     using d2export::tests::demand;
     demand(count == 2, "usage: harness libd2export_plugin.so");
+    setenv("CUDA_VISIBLE_DEVICES", "", 1);  // the same everywhere
     void *const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
     demand(library != nullptr, std::string("dlopen: ") + (library ? "" : dlerror()));
     d2export::tests::check_plugin(library);

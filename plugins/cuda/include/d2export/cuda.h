@@ -23,12 +23,18 @@ std::string fault(const Shape& shape);
 // larger shape.
 std::size_t workspace_bytes(const Shape& shape, const Parameters& parameters) noexcept;
 
-// Enqueues the op. All pointers are device memory; features and kept are aligned to 16 bytes,
-// `workspace` to 256, and must live until the stream has passed.
+// Loads the kernel for features of this type onto the current GPU, which CUDA may otherwise put off
+// until the first launch. Not everything that loading does is allowed while a stream is captured:
+// call it before a first launch that is. Returns why it cannot be loaded, if so.
+cudaError_t prepare(DataType type) noexcept;
+
+// Enqueues the op. All pointers are device memory; features and kept are aligned to 16 bytes. All
+// must live until the stream has passed.
 //
 // kept: [B, M, C] of inputs.type; indices: [B, M] int32, ascending.
 // `parameters` have no fault(), nor has the shape.
-// Returns what the launch returned; errors inside the kernel surface as CUDA errors do.
+// Returns what the launch returned, and takes that back from cudaGetLastError(); errors inside the
+// kernel surface as CUDA errors do.
 cudaError_t prune(const Shape& shape, const Inputs& inputs, const Parameters& parameters,
                   void* kept, std::int32_t* indices, void* workspace, cudaStream_t stream) noexcept;
 
