@@ -185,6 +185,40 @@ def test_no_tokens_and_no_channels(drivers: Drivers) -> None:
             check(drivers, flat, dtype, parameters, turn=0)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "size"),
+    [
+        ("float32", 139 * 2.0**56),  # 1e19: three squares stay below the largest float32
+        ("bfloat16", 139 * 2.0**56),
+        ("float32", 2.0**-70),  # squares are denormal
+        ("bfloat16", 2.0**-70),
+        ("float16", 2.0**-24),  # elements are denormal
+    ],
+)
+@pytest.mark.parametrize("turn", range(6))
+def test_at_the_ends_of_the_number_range(
+    drivers: Drivers, dtype: str, size: float, turn: int
+) -> None:
+    """Rows of -size, 0 and size, whose products float32 has exactly unless they overflow."""
+    rng = np.random.default_rng(turn)
+    tokens = 300
+    features = np.zeros((1, tokens, 8), np.float32)
+    features[:, :, :6] = rng.choice([-1, 0, 0, 1], (1, tokens, 6)) * size
+    squares = np.square(features, dtype=np.float64).sum(axis=2)
+    assert (squares > np.finfo(np.float32).max).any() == (size > 1)
+    case = Case(
+        features,
+        (rng.integers(0, 4096, (1, tokens)) / 4096).astype(np.float32),
+        np.ones(tokens, np.float32),
+        rng.integers(0, 14, (tokens, 2)).astype(np.float32),
+    )
+    # Below 0, the cosine 0 of a row whose squares overflow makes edges; that of a NaN does not.
+    theta = (0.76, -0.1)[turn % 2]
+    parameters = PruneParameters(keep=90, alpha=1.0, theta=theta, pivots_block=turn % 3 == 0)
+    assert has_margin(case, parameters)
+    check(drivers, case, dtype, parameters, turn)
+
+
 # --- More than one tile of candidates, more than one split of the channels -----------------------
 
 

@@ -19,6 +19,7 @@ class TensorProducts {
     __device__ __forceinline__ void add(const unsigned char* rows, const unsigned char* columns,
                                         std::int32_t thread) {
         namespace wmma = nvcuda::wmma;
+        __syncwarp();  // the loads before it may have parted the warp
         constexpr unsigned kPitch = kRowBytes / sizeof(Element);
         const auto* const a = reinterpret_cast<const Element*>(rows + row_of(thread) * kRowBytes);
         const auto* const b =
@@ -35,6 +36,7 @@ class TensorProducts {
     }
 
     __device__ __forceinline__ void store(float* to, std::int32_t pitch, std::int32_t thread) {
+        __syncwarp();
         float* const tile =
             to + static_cast<std::size_t>(row_of(thread)) * pitch + column_of(thread);
         nvcuda::wmma::store_matrix_sync(tile, sums_, pitch, nvcuda::wmma::mem_row_major);

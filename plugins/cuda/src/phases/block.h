@@ -23,8 +23,11 @@
 
 #if defined(__CUDACC__)
 #define D2EXPORT_PHASE __device__ __forceinline__
+#define D2EXPORT_PRAGMA(text) _Pragma(#text)
+#define D2EXPORT_UNROLL(count) D2EXPORT_PRAGMA(unroll count)
 #else
 #define D2EXPORT_PHASE inline
+#define D2EXPORT_UNROLL(count)
 #endif
 
 namespace d2export::cuda {

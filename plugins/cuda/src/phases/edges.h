@@ -1,6 +1,8 @@
 // Phase 4, second of a round: from products to neighbours, one candidate after the other.
 #pragma once
 
+#include <type_traits>
+
 #include "block.h"
 
 namespace d2export::cuda {
@@ -25,10 +27,12 @@ D2EXPORT_HOST_DEVICE bool has_non_finite(const T* row, std::int32_t channels) {
 }
 
 // What scales a row of this squared length to 1: 0 for a zero vector, and for one whose squares
-// overflow, as the reference has it; NaN for one that holds an infinity or NaN.
+// overflow, as the reference has it; NaN for one that holds an infinity or NaN. Squares of finite
+// halves do not overflow.
 template <typename T>
 D2EXPORT_HOST_DEVICE float scale_of(float squares, const T* row, std::int32_t channels) {
-    if (!(squares <= 3.402823466e+38F) && has_non_finite(row, channels)) {
+    if (!(squares <= 3.402823466e+38F) &&
+        (std::is_same_v<T, Half> || has_non_finite(row, channels))) {
         return rules::float_of(0x7FC00000U);
     }
     return rules::unit_scale(squares);

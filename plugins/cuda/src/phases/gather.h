@@ -51,10 +51,11 @@ D2EXPORT_PHASE void gather_item(Block& block, const Problem& problem, std::int32
     });
     block.each([&](std::int32_t thread) {
         if (thread == 0) {
-            shared.before = 0;
+            std::int32_t before = 0;
             for (std::int32_t i = 0; i < smaller(word, kThreads); ++i) {
-                shared.before += shared.counts[i];
+                before += shared.counts[i];
             }
+            shared.before = before;
         }
     });
     block.each([&](std::int32_t thread) {

@@ -115,7 +115,7 @@ D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const Pr
 
 template <typename T, typename Block>
 D2EXPORT_PHASE void multiply(Block& block, const Problem& problem) {
-    std::int32_t skipped = 0;  // items of the pictures before
+    std::int32_t phase = 0;  // the block whose turn it is, after the items of the pictures before
     for (std::int32_t b = 0; b < problem.shape.batch; ++b) {
         const Progress& progress = problem.workspace.progress[b];
         if (progress.missing == 0) {
@@ -126,7 +126,6 @@ D2EXPORT_PHASE void multiply(Block& block, const Problem& problem) {
         const std::int32_t panel_tiles = divide_up(progress.panel, kColumnTile);
         const std::int32_t columns = panel_tiles + divide_up(candidates, kColumnTile);
         const std::int32_t items = row_tiles * columns * problem.splits;
-        const std::int32_t phase = skipped % block.count();
         const std::int32_t first =
             block.index() >= phase ? block.index() - phase : block.index() - phase + block.count();
         for (std::int32_t i = first; i < items; i += block.count()) {
@@ -142,7 +141,7 @@ D2EXPORT_PHASE void multiply(Block& block, const Problem& problem) {
                 multiply_tile<T>(block, problem, item);
             }
         }
-        skipped += items;
+        phase = (phase + items) % block.count();
     }
 }
 

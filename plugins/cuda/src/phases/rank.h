@@ -33,6 +33,7 @@ D2EXPORT_PHASE void rank(Block& block, const Problem& problem) {
             if (first + mine < tokens) {
                 const std::uint64_t key = keys[first + mine];
                 std::int32_t count = 0;
+                D2EXPORT_UNROLL(16)  // as many loads on their way
                 for (std::int32_t i = part; i < tokens; i += kRankParts) {
                     count += keys[i] < key ? 1 : 0;
                 }

@@ -31,7 +31,8 @@ D2EXPORT_PHASE void fill(Block& block, const Problem& problem, std::int32_t b,
     const std::int32_t tokens = problem.shape.tokens;
     const std::int32_t* const order =
         problem.workspace.order + static_cast<std::int64_t>(b) * tokens;
-    const std::uint32_t* const stays =
+    // Volatile: in the last step other threads of the block set other bits of the words it reads.
+    const volatile std::uint32_t* const stays =
         problem.workspace.stays + static_cast<std::int64_t>(b) * problem.words;
     const std::int32_t slice = divide_up(tokens - problem.pivots, kThreads);
     const auto is_free = [&](std::int32_t rank) {
@@ -91,19 +92,24 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
         if (thread > 0) {
             return;
         }
-        std::uint32_t joined[kTileWords] = {};
+        std::uint32_t joined[kTileWords] = {};  // in registers: no index is computed
         std::int32_t count = 0;
         std::int32_t left = missing;
-        for (std::int32_t i = 0; i < candidates && left > 0; ++i) {
-            const bool is_pivot = next + i < problem.pivots;
-            std::uint32_t rivals = shared.blocked[i];
-            for (std::int32_t w = 0; w < kTileWords; ++w) {
-                rivals |= shared.rivals[i][w] & joined[w];
-            }
-            if (is_pivot || rivals == 0U) {
-                joined[i / kWord] |= 1U << i % kWord;
-                shared.joined[count++] = i;
-                left -= is_pivot ? 0 : 1;
+        D2EXPORT_UNROLL(kTileWords)
+        for (std::int32_t w = 0; w < kTileWords; ++w) {
+            const std::int32_t end = smaller(candidates, (w + 1) * kWord);
+            for (std::int32_t i = w * kWord; i < end && left > 0; ++i) {
+                std::uint32_t rivals = shared.blocked[i];
+                D2EXPORT_UNROLL(kTileWords)
+                for (std::int32_t v = 0; v <= w; ++v) {
+                    rivals |= shared.rivals[i][v] & joined[v];
+                }
+                const bool is_pivot = next + i < problem.pivots;
+                if (is_pivot || rivals == 0U) {
+                    joined[w] |= 1U << i % kWord;
+                    shared.joined[count++] = i;
+                    left -= is_pivot ? 0 : 1;
+                }
             }
         }
         shared.joined_count = count;
