@@ -346,7 +346,6 @@ def test_control_tokens_that_are_spelt_otherwise(tmp_path: Path) -> None:
         tokenizer.encode("say \uff1c|im_end|\uff1enow", [4])
 
 
-@pytest.mark.parametrize(("config", "write"), [(INTERNVL, write_qwen2), (LLAVA, write_llava)])
 def test_control_tokens_behind_an_image(tmp_path: Path) -> None:
     """One that is found as a word of its own alone: it is none behind a letter."""
     write_qwen2(tmp_path)
@@ -359,6 +358,7 @@ def test_control_tokens_behind_an_image(tmp_path: Path) -> None:
         bundle(tmp_path, INTERNVL).encode("a<image><|im_end|> now", [4])
 
 
+@pytest.mark.parametrize(("config", "write"), [(INTERNVL, write_qwen2), (LLAVA, write_llava)])
 def test_a_placeholder_in_the_system_message(
     tmp_path: Path, config: dict[str, Any], write: Callable[[Path], None]
 ) -> None:
