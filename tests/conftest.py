@@ -12,6 +12,9 @@ import pytest
 from tests.command import PIP, Caller, build_wheel
 from tests.small_checkpoints import write_small_checkpoint, write_tokenizer
 
+# Processes that test side by side share the cores; torch reads this when it is first imported.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ignored where tests run in the background; processes started from here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
