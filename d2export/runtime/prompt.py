@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.bundle.folder import Bundle
-from d2export.errors import BundleError, EnvironmentMismatch, UsageError
+from d2export.errors import UsageError
 from d2export.models.safetensors_file import TensorRef, load
+from d2export.runtime.tokenizer import TOKENIZER, load_tokenizer
 
 STORED = {"float32": "F32", "float16": "F16", "bfloat16": "BF16"}
 
@@ -19,30 +20,17 @@ def embed_prompt(bundle: Bundle, text: str) -> npt.NDArray[np.float32]:
 
     Raises:
         UsageError: the text is empty, or the bundle has no tokenizer or no embedding table.
+        BundleError: the tokenizer is damaged.
         EnvironmentMismatch: the tokenizers package is missing.
     """
-    table = bundle.manifest.prompt_embedding
-    tokenizer_file = bundle.root / "processor" / "tokenizer.json"
-    if table is None or not tokenizer_file.is_file():
+    table, processor = bundle.manifest.prompt_embedding, bundle.root / "processor"
+    if table is None or not (processor / TOKENIZER).is_file():
         missing = "embedding table" if table is None else "tokenizer.json"
         raise UsageError(
             f"{bundle.root} has no {missing}, so a prompt cannot be embedded here",
             "Pass --prompt-embeds FILE.npy with float32 [P, hidden] instead.",
         )
-    try:
-        from tokenizers import Tokenizer
-    except ImportError:
-        raise EnvironmentMismatch(
-            "the tokenizers package is not installed", "Run: pip install 'd2export[text]'"
-        ) from None
-    try:
-        tokenizer = Tokenizer.from_file(str(tokenizer_file))
-    except Exception as error:  # the bindings raise nothing more specific
-        raise BundleError(
-            f"{tokenizer_file} is no tokenizer: {error}",
-            "Pass --prompt-embeds, or repair the checkpoint's tokenizer.json and build again.",
-        ) from None
-    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    ids = load_tokenizer(processor).encode(text, add_special_tokens=False).ids
     if not ids:
         raise UsageError("the prompt is empty", "Pass at least one word.")
     rows, width = table.shape

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from d2export.errors import UsageError
 from d2export.models.presets import TextSpec
 from d2export.models.tiling import Tiles
 from d2export.runtime.tokenizer import BundleTokenizer, Encoded
@@ -21,10 +22,28 @@ def reference_prompt(
     images: Sequence[Tiles],
     prompt: str | None = None,
 ) -> Encoded:
-    """A prompt about `images`."""
+    """A prompt about `images`.
+
+    Raises:
+        UsageError: it does not fit into the model's context, or see `BundleTokenizer.encode`.
+    """
     lengths = [len(tiles.grid) for tiles in images]
     if tokenizer is not None:
-        return tokenizer.encode(PROMPT if prompt is None else prompt, lengths)
+        encoded = tokenizer.encode(PROMPT if prompt is None else prompt, lengths)
+    else:
+        encoded = _random_prompt(text, lengths)
+    length = len(encoded.input_ids) + ANSWER_TOKENS
+    if length > text.max_positions:
+        raise UsageError(
+            f"a reference has {length} tokens, prompt, picture and answer, this model's context "
+            f"{text.max_positions}",
+            "Pass a shorter --prompt, or a picture of fewer tiles.",
+        )
+    return encoded
+
+
+def _random_prompt(text: TextSpec, lengths: Sequence[int]) -> Encoded:
+    """Random tokens around images."""
     random = np.random.default_rng(0)
     ids: list[int] = []
     positions: list[int] = []
