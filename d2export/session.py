@@ -27,13 +27,13 @@ from d2export.verify.report import BuildReport
 from d2export.verify.tables import plural
 from d2export.verify.vlm_check import VlmReport, check_vlm
 from d2export.verify.vlm_latency import VlmLatency, bench_vlm
-from d2export.verify.vlm_reference import VlmReference
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
     from d2export.verify.layers import LayerReport
+    from d2export.verify.vlm_pytorch import VlmAnswer
 
 REBUILD_STAGES = 2
 
@@ -62,13 +62,15 @@ def check(
     opened = read_bundle(Path(bundle))
     if opened.manifest.scope == "vlm":
         generator = Generator(opened, provider, threads)
-        fresh = _ask_pytorch(generator, images) if images or pytorch else None
-        asked = [int(n) for reference in (fresh or {}).values() for n in reference.tiles]
+        fresh = _ask_pytorch(generator, images) if images or pytorch else {}
+        references = {name: found.reference for name, found in fresh.items()}
+        exact = {name: found.scored for name, found in fresh.items()}
+        asked = [int(n) for reference in references.values() for n in reference.tiles]
         asked = asked or [entry.tiles for entry in opened.manifest.references]
         outside = outside_seen(generator.prior, asked)
         if outside is not None:
             (progress or Progress(level="quiet")).warning(outside)
-        return check_vlm(generator, fresh, progress=progress)
+        return check_vlm(generator, references or None, exact=exact, progress=progress)
     runner = VisionRunner(opened, provider=provider, threads=threads)
     if not (images or pytorch):
         return check_bundle(runner, progress=progress)
@@ -291,7 +293,7 @@ def rebuild(
     return report
 
 
-def _ask_pytorch(generator: Generator, images: Sequence[Path]) -> dict[str, VlmReference]:
+def _ask_pytorch(generator: Generator, images: Sequence[Path]) -> dict[str, VlmAnswer]:
     """PyTorch's answers to the stored prompts, or to the first of them about other pictures."""
     try:
         from d2export.verify.vlm_pytorch import ask_again

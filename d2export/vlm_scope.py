@@ -135,7 +135,8 @@ class VlmScope:
         """Compare the graphs with PyTorch; the report, and it as a table."""
         self._generator = Generator(bundle, provider, threads)
         references = {name: answer.reference for name, answer in self.answers.items()}
-        report = check_vlm(self._generator, references, progress=progress)
+        exact = {name: answer.scored for name, answer in self.answers.items()}
+        report = check_vlm(self._generator, references, exact=exact, progress=progress)
         return report, report.text()
 
     def bench(self, report: VlmReport) -> tuple[VlmLatency, ...]:

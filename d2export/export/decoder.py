@@ -30,8 +30,8 @@ def trace_decoder(
     """The decoder graph of a language model; inputs and outputs as in `PrunedDecoder.decode`.
 
     Keys and values are called `past_key_values.0.key` and so on before, `present.0.key` after the
-    call. The outputs of the layers are called `layers.0`, `layers.1`, ..., the first two inputs of
-    the op `hidden_states` and `importance`.
+    call. The outputs of the layers are called `layers.0`, `layers.1`, ..., and the op's second and
+    third input `importance` and `prior`; its first is the output of layer K - 1.
 
     Args:
         prior: `none`, `file` or `shallow`.
@@ -91,6 +91,6 @@ def _name_values(graph: ir.Graph, layers: int, prune_layer: int) -> None:
     for name, value in last_values(graph, scopes, without="attention").items():
         value.name = name
     op = next(node for node in graph if node.op_type == POSITIONS_OP_TYPE)
-    for name, found in zip(POSITIONS_INPUTS[:2], op.inputs[:2], strict=True):
-        if found is not None and not (found.name or "").startswith("layers."):
-            found.name = name
+    for name, found in zip(POSITIONS_INPUTS[1:3], op.inputs[1:3], strict=True):
+        assert found is not None
+        found.name = name

@@ -31,12 +31,13 @@ class Decoded(NamedTuple):
     """What one call of the decoder answers.
 
     logits `[1, vocab]` of the last token, positions `[S]` int32 that survive, keys and values of
-    each layer: all tokens below layer K, the surviving ones from K on.
+    each layer: all tokens below layer K, the surviving ones from K on; and what was decided on.
     """
 
     logits: Tensor
     positions: Tensor
     present: list[KeyValue]
+    pruning: Pruning
 
 
 class DecoderModel(nn.Module):
@@ -142,7 +143,7 @@ class PrunedDecoder(nn.Module):
 
         states = states.index_select(1, positions)
         states = _run(layers[depth:], states, rotation.at(positions), past[depth:], present)
-        return Decoded(text.logits(states[:, -1:])[:, 0], positions, present)
+        return Decoded(text.logits(states[:, -1:])[:, 0], positions, present, pruning)
 
 
 def _run(

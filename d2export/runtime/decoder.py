@@ -107,8 +107,7 @@ class DecoderRunner:
 
     def start(self) -> Sequence:
         """A sequence without tokens."""
-        nothing = np.zeros((1, self.text.kv_heads, 0, self.text.head_dim), self.dtype)
-        return Sequence(dict.fromkeys(self._cache_inputs, _value(nothing)))
+        return Sequence(dict.fromkeys(self._cache_inputs, _value(self._nothing)))
 
     def prefill(self, sequence: Sequence, prompt: Prompt) -> Step:
         """Append a prompt with its images.
@@ -124,14 +123,7 @@ class DecoderRunner:
                 f"{self.text.max_positions}",
                 "Use fewer or smaller pictures, or a shorter prompt.",
             )
-        feeds = {
-            "input_ids": prompt.input_ids[None],
-            "image_embeds": np.ascontiguousarray(prompt.image_embeds, self.dtype),
-            "visual_positions": prompt.visual_positions,
-            "image_lengths": prompt.image_lengths,
-            "token_grid": prompt.token_grid,
-            "position_ids": np.arange(sequence.length, sequence.length + new)[None],
-        }
+        feeds = self._feeds(prompt, sequence.length)
         if self.bundle.manifest.selector.prior.source == "file":
             feeds["prior"] = prompt.prior
         binding = self.session.io_binding()
@@ -150,6 +142,26 @@ class DecoderRunner:
         sequence.length += new
         return Step(logits.numpy()[0], positions.numpy(), seconds)
 
+    def decided_on(self, prompt: Prompt) -> list[npt.NDArray[Any]]:
+        """What the op of a fresh sequence gets: `[1, T, hidden]` states, importance, prior.
+
+        Only the layers below K run. Needs the onnx package.
+        """
+        layer = self.bundle.manifest.selector.prune_layer
+        assert layer is not None
+        names = (f"layers.{layer - 1}", "importance", "prior")
+        session = open_session(
+            self.bundle.path(self.graph.path),
+            precision=self.bundle.manifest.precision,
+            provider=self._provider,
+            threads=self._threads,
+            only_outputs=names,
+        )
+        wanted = {value.name for value in session.get_inputs()}
+        feeds = {**self._feeds(prompt, 0), "prior": prompt.prior}
+        feeds |= dict.fromkeys(self._cache_inputs, self._nothing)
+        return list(session.run(names, {name: feeds[name] for name in wanted}))
+
     def step(self, sequence: Sequence, token: int) -> Step:
         """Append one token of text."""
         return self.prefill(sequence, self.text_prompt(np.array([token], np.int64)))
@@ -165,6 +177,23 @@ class DecoderRunner:
             np.zeros((0, 2), np.float32),
             np.zeros(0, np.float32),
         )
+
+    def _feeds(self, prompt: Prompt, before: int) -> dict[str, npt.NDArray[Any]]:
+        """A prompt behind `before` tokens, as inputs of the graph."""
+        new = len(prompt.input_ids)
+        return {
+            "input_ids": prompt.input_ids[None],
+            "image_embeds": np.ascontiguousarray(prompt.image_embeds, self.dtype),
+            "visual_positions": prompt.visual_positions,
+            "image_lengths": prompt.image_lengths,
+            "token_grid": prompt.token_grid,
+            "position_ids": np.arange(before, before + new)[None],
+        }
+
+    @property
+    def _nothing(self) -> npt.NDArray[Any]:
+        """Keys, or values, of no token."""
+        return np.zeros((1, self.text.kv_heads, 0, self.text.head_dim), self.dtype)
 
     @cached_property
     def _cache_inputs(self) -> list[str]:

@@ -10,6 +10,7 @@ from d2export.verify.latency import StageLatency
 
 if TYPE_CHECKING:
     from d2export.verify.layers import LayerReport
+    from d2export.verify.near_ties import NearTies
 
 
 def plural(count: int, noun: str) -> str:
@@ -61,15 +62,19 @@ def accuracy_table(report: AccuracyReport) -> str:
                 f"{case.name}: the graph's answer is malformed: another number of tokens, indices "
                 "that are not ascending or not the picture's, or embeddings that are not finite"
             )
-        ties = case.near_ties
-        if ties is not None:
-            verdict = "near-ties" if ties.explained else "NOT explained by near-ties"
-            lines.append(
-                f"{case.name}: {ties.tokens} tokens differ, {verdict}: scores within "
-                f"{ties.score_gap:.1e}, similarities within {ties.similarity_gap:.1e} of theta "
-                f"(limit {ties.limit:.0e})"
-            )
+        if case.near_ties is not None:
+            lines.append(near_tie_line(case.name, case.near_ties))
     return "\n".join(lines)
+
+
+def near_tie_line(name: str, ties: NearTies) -> str:
+    """Why the tokens kept of a picture differ."""
+    verdict = "near-ties" if ties.explained else "NOT explained by near-ties"
+    return (
+        f"{name}: {ties.tokens} tokens differ, {verdict}: scores within "
+        f"{ties.score_gap:.1e}, similarities within {ties.similarity_gap:.1e} of theta "
+        f"(limit {ties.limit:.0e})"
+    )
 
 
 def latency_table(stages: Sequence[StageLatency]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +16,13 @@ from d2export.progress import Progress
 from d2export.runtime.decoder import Prompt
 from d2export.runtime.generate import Generator
 from d2export.verify.accuracy import Tolerances
-from d2export.verify.tables import plural, table
+from d2export.verify.check import NEAR_TIE
+from d2export.verify.tables import near_tie_line, plural, table
 from d2export.verify.vlm_reference import VlmReference, read_vlm_reference
+
+if TYPE_CHECKING:
+    from d2export.pruning.selection import Scored
+    from d2export.verify.near_ties import NearTies
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,7 @@ class VlmCase:
         logits_error: of the first answer token, relative to the largest magnitude.
         tokens: how many PyTorch answered; the first `equal_tokens` are the graph's, too.
         seconds: of the prefill.
+        near_ties: why kept tokens differ, where PyTorch was at hand to find out.
     """
 
     name: str
@@ -44,6 +50,7 @@ class VlmCase:
     tokens: int
     equal_tokens: int
     seconds: float
+    near_ties: NearTies | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class VlmReport:
         )
         return enough and all(
             case.embeddings_error <= self.tolerances.embeddings
+            and (case.near_ties is None or case.near_ties.explained)
             and (not case.positions_equal or case.logits_error <= self.tolerances.logits)
             for case in self.cases
         )
@@ -112,25 +120,28 @@ class VlmReport:
         header = ["prompt", "images", "tokens", "visual", "kept equal", "embeddings", "logits"]
         header += ["answer equal", "time"]
         asked = self.tolerances
-        return (
-            f"{table(header, rows)}\n"
+        ties = [near_tie_line(c.name, c.near_ties) for c in self.cases if c.near_ties is not None]
+        verdict = (
             f"{self.backend} {self.precision} (selection: {self.selection_implementation}) against "
             f"PyTorch fp32: {self.agreement:.2%} of the kept tokens equal (asked: "
             f"{asked.indices:.0%}), rel. errors asked: embeddings {asked.embeddings:.0e}, logits "
             f"{asked.logits:.0e}"
         )
+        return "\n".join([table(header, rows), verdict, *ties])
 
 
 def check_vlm(
     generator: Generator,
     references: Mapping[str, VlmReference] | None = None,
     *,
+    exact: Mapping[str, Scored | None] | None = None,
     progress: Progress | None = None,
 ) -> VlmReport:
     """Compare the graphs with PyTorch's answers.
 
     Args:
         references: by name; those stored in the bundle if None.
+        exact: what PyTorch decided on, by name, to explain kept tokens that differ.
 
     Raises:
         UsageError: there is nothing to compare with.
@@ -148,7 +159,8 @@ def check_vlm(
     asked = bundle.manifest.tolerances
     cases = []
     for name, reference in stored.items():
-        cases.append(_compare(generator, name, reference))
+        scored = exact.get(name) if exact is not None else None
+        cases.append(_compare(generator, name, reference, scored))
         if progress is not None:
             case = cases[-1]
             progress.note(
@@ -164,7 +176,9 @@ def check_vlm(
     )
 
 
-def _compare(generator: Generator, name: str, reference: VlmReference) -> VlmCase:
+def _compare(
+    generator: Generator, name: str, reference: VlmReference, exact: Scored | None
+) -> VlmCase:
     image = generator.bundle.manifest.model.vision.image
     pixels = [normalize(tiles, image) for tiles in reference.images()]
     embeds = [generator.vision.embed(tiles) for tiles in pixels]  # opens the session, too
@@ -187,6 +201,11 @@ def _compare(generator: Generator, name: str, reference: VlmReference) -> VlmCas
     expected = reference.tokens.tolist()
     equal = sum(ours == theirs for ours, theirs in zip(tokens, expected, strict=False))
     theirs = np.intersect1d(reference.positions, reference.visual_positions)
+    same = np.array_equal(positions, reference.positions)
+    ties = None
+    if not same and exact is not None:
+        kept = np.flatnonzero(np.isin(reference.visual_positions, positions))
+        ties = _explain(generator, prompt, exact, kept)
     return VlmCase(
         name,
         len(reference.tiles),
@@ -194,12 +213,40 @@ def _compare(generator: Generator, name: str, reference: VlmReference) -> VlmCas
         len(reference.visual_positions),
         len(theirs),
         len(np.intersect1d(theirs, positions)),
-        np.array_equal(positions, reference.positions),
+        same,
         _error(prompt.image_embeds[reference.rows], reference.image_embeds),
         _error(logits, reference.logits),
         len(reference.tokens),
         equal,
         seconds,
+        ties,
+    )
+
+
+def _explain(
+    generator: Generator, prompt: Prompt, exact: Scored, kept: npt.NDArray[np.intp]
+) -> NearTies:
+    """Whether the graph's decisions about a prompt with one image were nearly even."""
+    import torch
+
+    from d2export.pruning.selection import Scored
+    from d2export.verify.near_ties import examine
+
+    manifest = generator.bundle.manifest
+    visual = prompt.visual_positions
+    states, importance, prior = generator.decoder.decided_on(prompt)
+    graph = Scored(
+        torch.from_numpy(states[:, visual]),
+        torch.from_numpy(importance[..., visual]),
+        torch.from_numpy(prior),
+        exact.grid,
+    )
+    return examine(
+        exact,
+        graph,
+        torch.from_numpy(kept),
+        manifest.selector.parameters(),
+        NEAR_TIE[manifest.precision],
     )
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from d2export.bundle.folder import Bundle
-from d2export.export.pruned_decoder import Decoded, PrunedDecoder
+from d2export.export.pruned_decoder import Decoded, PrunedDecoder, Pruning
 from d2export.export.weights import load_into, stored_refs
 from d2export.models.decoder import KeyValue, inverse_frequencies
 from d2export.models.images import load_image
@@ -24,6 +24,7 @@ from d2export.models.tiling import Tiles, normalize, tile
 from d2export.models.vision_tower import VisionModel
 from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.prior import Prior
+from d2export.pruning.selection import Scored
 from d2export.runtime.generate import Generator
 from d2export.runtime.tokenizer import TOKENIZER, Encoded
 from d2export.verify.streamed import stream_weights
@@ -45,9 +46,13 @@ class Modules:
 
 
 class VlmAnswer(NamedTuple):
-    """What PyTorch answers in float32, and how long the prompt and each token took."""
+    """What PyTorch answers in float32, what it decided on, and how long all of it took.
+
+    `scored` is None for several images, whose budgets depend on each other.
+    """
 
     reference: VlmReference
+    scored: Scored | None
     seconds: float
 
 
@@ -91,7 +96,7 @@ def load_modules(bundle: Bundle, prior: Prior) -> Modules:
     )
 
 
-def ask_again(generator: Generator, images: Sequence[Path]) -> dict[str, VlmReference]:
+def ask_again(generator: Generator, images: Sequence[Path]) -> dict[str, VlmAnswer]:
     """PyTorch's answers to a bundle's stored prompts; with `images`, to pictures instead.
 
     A prompt about another picture needs the bundle's tokenizer; without one, the text is random.
@@ -106,7 +111,7 @@ def ask_again(generator: Generator, images: Sequence[Path]) -> dict[str, VlmRefe
         return {
             name: answer(
                 modules, [tiles], reference_prompt(tokenizer, text, [tiles]), ANSWER_TOKENS
-            ).reference
+            )
             for name, tiles in cut.items()
         }
     stored = {
@@ -120,7 +125,7 @@ def ask_again(generator: Generator, images: Sequence[Path]) -> dict[str, VlmRefe
             [reference.token_grid],
             Encoded(reference.input_ids, reference.visual_positions, reference.image_lengths),
             len(reference.tokens),
-        ).reference
+        )
         for name, reference in stored.items()
     }
 
@@ -158,6 +163,7 @@ def _answer(
         logits = decoded.logits[0]
         tokens = [int(logits.argmax())]
         positions = decoded.positions.numpy()
+        scored = scored_of(decoded.pruning) if len(pixels) == 1 else None
         while len(tokens) < count:
             decoded = _call(
                 modules,
@@ -186,7 +192,18 @@ def _answer(
         logits=logits.numpy(),
         tokens=np.array(tokens, np.int64),
     )
-    return VlmAnswer(reference, seconds)
+    return VlmAnswer(reference, scored, seconds)
+
+
+def scored_of(pruning: Pruning) -> Scored:
+    """The visual tokens of a prompt with one image, as a selection is made from them."""
+    visual = pruning.visual_positions
+    return Scored(
+        pruning.hidden_states[:, visual],
+        pruning.importance[..., visual],
+        pruning.prior,
+        pruning.grid,
+    )
 
 
 def _embed(modules: Modules, pixels: npt.NDArray[np.uint8]) -> Tensor:
