@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -85,7 +86,8 @@ class Generator:
         self.decoder = DecoderRunner(self.bundle, **options)
         self.prior = stored_prior(self.bundle)
 
-    def open_tokenizer(self) -> BundleTokenizer:
+    @cached_property
+    def tokenizer(self) -> BundleTokenizer:
         """The bundle's tokenizer, checked against its model."""
         vocab = self.bundle.manifest.model.text.vocab
         return BundleTokenizer(self.bundle.root / "processor", vocab)
@@ -127,7 +129,7 @@ class Generator:
             raise UsageError(
                 f"--max-new-tokens is {max_new_tokens}, expected at least 1", "Leave it out."
             )
-        tokenizer = self.open_tokenizer()
+        tokenizer = self.tokenizer
         start = time.perf_counter()
         model = self.bundle.manifest.model
         cut = tuple(tile(load_image(path), model.vision) for path in images)

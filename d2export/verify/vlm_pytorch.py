@@ -106,7 +106,7 @@ def ask_again(generator: Generator, images: Sequence[Path]) -> dict[str, VlmAnsw
     if images:
         vision, text = bundle.manifest.model.vision, bundle.manifest.model.text
         has_tokenizer = (bundle.root / "processor" / TOKENIZER).is_file()
-        tokenizer = generator.open_tokenizer() if has_tokenizer else None
+        tokenizer = generator.tokenizer if has_tokenizer else None
         cut = {str(path): tile(load_image(path), vision) for path in images}
         return {
             name: answer(
