@@ -46,6 +46,9 @@ def open_session(
 
     options = ort.SessionOptions()
     options.log_severity_level = 3
+    # A plan of the memory for each shape that comes would be held for good, beside the arena: with
+    # prompts and answers of every length that is gigabytes, touched anew when a plan is first used.
+    options.enable_mem_pattern = False
     if threads is not None:
         options.intra_op_num_threads = threads
     custom_op.register(options, provider)
