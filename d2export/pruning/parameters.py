@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 from d2export.errors import UsageError
 
@@ -18,26 +18,16 @@ _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 
 
 @dataclass(frozen=True)
-class PruneParameters:
-    """Attributes of `D2Prune`; exactly one of `keep` and `keep_permille` is set, the other is 0.
+class Budget:
+    """How many tokens stay; exactly one of `keep` and `keep_permille` is set, the other is 0.
 
     Attributes:
         keep: visual tokens kept per image, over all its tiles.
         keep_permille: share kept, in thousandths of the image's tokens, at least one token.
-        pivot_ratio: share of the kept tokens picked by importance alone, 0 to 1.
-        alpha: weight of semantic against spatial similarity, 0 to 1.
-        theta: two tokens are neighbours when their similarity exceeds this.
-        eps: added to the prior before dividing by it.
-        pivots_block: whether pivots also rule out their neighbours.
     """
 
     keep: int = 0
     keep_permille: int = 0
-    pivot_ratio: float = 0.7
-    alpha: float = 0.5
-    theta: float = 0.8
-    eps: float = 1e-7
-    pivots_block: bool = False
 
     def __post_init__(self) -> None:
         if self.keep < 0 or self.keep_permille < 0 or (self.keep > 0) == (self.keep_permille > 0):
@@ -51,6 +41,50 @@ class PruneParameters:
                 f"keep_permille is {self.keep_permille}, expected 1 to 1000",
                 "Pass 1000 to keep all tokens.",
             )
+
+    def kept(self, tokens: int) -> int:
+        """How many of `tokens` stay."""
+        wanted = self.keep or max(1, tokens * self.keep_permille // 1000)
+        return min(wanted, tokens)
+
+    def kept_of(self, images: int, tokens: int) -> int:
+        """How many visual tokens of a prompt stay, of `tokens` in all `images` together.
+
+        It depends on the two counts alone, so that a graph knows the shape: what an image with
+        fewer tokens than `keep` leaves over goes to the others.
+        """
+        wanted = images * self.keep or max(images, tokens * self.keep_permille // 1000)
+        return min(wanted, tokens)
+
+    def attributes(self) -> dict[str, int | float]:
+        """Values as ONNX attributes: ints and floats only, floats also where 0 or 1 was given."""
+        types = {field.name: field.type for field in fields(self)}
+        return {
+            name: float(value) if types[name] == "float" else int(value)
+            for name, value in asdict(self).items()
+        }
+
+
+@dataclass(frozen=True)
+class PruneParameters(Budget):
+    """Attributes of `D2Prune`, besides those of a `Budget`.
+
+    Attributes:
+        pivot_ratio: share of the kept tokens picked by importance alone, 0 to 1.
+        alpha: weight of semantic against spatial similarity, 0 to 1.
+        theta: two tokens are neighbours when their similarity exceeds this.
+        eps: added to the prior before dividing by it.
+        pivots_block: whether pivots also rule out their neighbours.
+    """
+
+    pivot_ratio: float = 0.7
+    alpha: float = 0.5
+    theta: float = 0.8
+    eps: float = 1e-7
+    pivots_block: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         for name in ("pivot_ratio", "alpha"):
             value = getattr(self, name)
             if not 0 <= value <= 1:
@@ -69,37 +103,20 @@ class PruneParameters:
                 f"Leave it out for {PruneParameters.eps}.",
             )
 
-    def kept(self, tokens: int) -> int:
-        """How many of `tokens` stay."""
-        wanted = self.keep or max(1, tokens * self.keep_permille // 1000)
-        return min(wanted, tokens)
-
-    def kept_of(self, images: int, tokens: int) -> int:
-        """How many visual tokens of a prompt stay, of `tokens` in all `images` together.
-
-        It depends on the two counts alone, so that a graph knows the shape: what an image with
-        fewer tokens than `keep` leaves over goes to the others.
-        """
-        wanted = images * self.keep or max(images, tokens * self.keep_permille // 1000)
-        return min(wanted, tokens)
-
     def pivots(self, kept: int) -> int:
         """How many of the `kept` tokens are pivots.
 
         The product is a single float32 multiplication, because the attribute reaches every
         implementation as float32: all of them round alike.
         """
-        import numpy as np  # here, because `d2export --help` must not wait for it
+        return share_of(self.pivot_ratio, kept)
 
-        return int(np.floor(np.float32(self.pivot_ratio) * np.float32(kept)))
 
-    def attributes(self) -> dict[str, int | float]:
-        """Values as ONNX attributes: ints and floats only, floats also where 0 or 1 was given."""
-        whole = ("keep", "keep_permille", "pivots_block")
-        return {
-            name: int(value) if name in whole else float(value)
-            for name, value in asdict(self).items()
-        }
+def share_of(ratio: float, count: int) -> int:
+    """`floor(ratio * count)`, the product a single float32 multiplication."""
+    import numpy as np  # here, because `d2export --help` must not wait for it
+
+    return int(np.floor(np.float32(ratio) * np.float32(count)))
 
 
 def parse_keep(text: str) -> tuple[int, int]:

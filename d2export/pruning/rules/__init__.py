@@ -1,0 +1,137 @@
+"""Rules by which tokens are kept, each an op of its own: data for the exporter and the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2export.pruning import selection
+from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning.rules import dart, deduplicate, dpp, elbow, max_min
+from d2export.pruning.rules.vectors import mean_over_heads
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One op: `kept` and `indices` of the tokens `features`.
+
+    Attributes:
+        op_type: its name in the ONNX domain `d2export`, and as a TensorRT plugin.
+        about: one sentence for its schema.
+        inputs: behind `features`: of `importance`, `prior` and `grid` those it reads, in order.
+        parameters: dataclass of its attributes, with their defaults.
+        select: `(features [B, N, C], *inputs, parameters)` to indices `[B, M]` int32, ascending.
+        counted: whether the number kept follows from shapes and attributes alone.
+    """
+
+    op_type: str
+    about: str
+    inputs: tuple[str, ...]
+    parameters: type
+    select: Callable[..., Tensor]
+    counted: bool = True
+
+
+def _max_min(features: Tensor, parameters: max_min.MaxMinParameters) -> Tensor:
+    _check(features)
+    return torch.stack([max_min.reference(image, parameters) for image in features])
+
+
+def _dart(features: Tensor, parameters: dart.DartParameters) -> Tensor:
+    _check(features)
+    return torch.stack([dart.reference(image, parameters) for image in features])
+
+
+def _dpp(features: Tensor, importance: Tensor, parameters: dpp.DppParameters) -> Tensor:
+    _check(features, importance)
+    scores = mean_over_heads(importance)
+    images = zip(features, scores, strict=True)
+    return torch.stack([dpp.reference(image, row, parameters) for image, row in images])
+
+
+def _deduplicate(
+    features: Tensor, importance: Tensor, parameters: deduplicate.DeduplicateParameters
+) -> Tensor:
+    _check(features, importance)
+    scores = mean_over_heads(importance)
+    images = zip(features, scores, strict=True)
+    return torch.stack([deduplicate.reference(image, row, parameters) for image, row in images])
+
+
+def _elbow(features: Tensor, importance: Tensor, parameters: elbow.ElbowParameters) -> Tensor:
+    _check(features, importance)
+    if len(features) != 1:
+        raise ValueError(f"features has {len(features)} images: how many stay differs, expected 1")
+    return elbow.reference(mean_over_heads(importance)[0], parameters).unsqueeze(0)
+
+
+def _check(features: Tensor, importance: Tensor | None = None) -> None:
+    if features.dim() != 3:
+        raise ValueError(f"features has shape {list(features.shape)}, expected [B, N, C]")
+    if features.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        raise ValueError(f"features is {features.dtype}, expected float32, float16 or bfloat16")
+    if importance is None:
+        return
+    batch, tokens, _ = features.shape
+    shape = list(importance.shape)
+    if shape != [batch, tokens] and (len(shape) != 3 or [shape[0], shape[2]] != [batch, tokens]):
+        raise ValueError(
+            f"importance has shape {shape}, expected [{batch}, {tokens}] or [{batch}, H, {tokens}]"
+        )
+    if importance.dim() == 3 and importance.shape[1] == 0:
+        raise ValueError("importance has 0 heads, expected at least 1")
+    if importance.dtype != torch.float32:
+        raise ValueError(f"importance is {importance.dtype}, expected float32")
+
+
+RULES = {
+    rule.op_type: rule
+    for rule in (
+        Rule(
+            OP_TYPE,
+            "Keeps the visual tokens that D2Pruner selects (arXiv 2512.19443).",
+            ("importance", "prior", "grid"),
+            PruneParameters,
+            selection.select,
+        ),
+        Rule(
+            "MaxMinPrune",
+            "Keeps tokens that lie as far from each other as possible (DivPrune, arXiv 2503.02175).",
+            (),
+            max_min.MaxMinParameters,
+            _max_min,
+        ),
+        Rule(
+            "DppPrune",
+            "Keeps relevant tokens that span a large volume (CDPruner, arXiv 2506.10967).",
+            ("importance",),
+            dpp.DppParameters,
+            _dpp,
+        ),
+        Rule(
+            "DeduplicatePrune",
+            "Keeps important tokens and the least duplicated others (VisPruner, arXiv 2412.01818).",
+            ("importance",),
+            deduplicate.DeduplicateParameters,
+            _deduplicate,
+        ),
+        Rule(
+            "DartPrune",
+            "Keeps pivots and the tokens least like them (after DART, arXiv 2502.11494).",
+            (),
+            dart.DartParameters,
+            _dart,
+        ),
+        Rule(
+            "ElbowPrune",
+            "Keeps the head of the sorted importance (after Sparsity Meets Similarity, 2409.01162).",
+            ("importance",),
+            elbow.ElbowParameters,
+            _elbow,
+            counted=False,
+        ),
+    )
+}

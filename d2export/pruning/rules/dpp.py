@@ -1,0 +1,75 @@
+"""CDPruner: tokens that are relevant and, together, span the largest volume.
+
+Source: Zhang et al., "Beyond Attention or Similarity: Maximizing Conditional Diversity for Token
+Pruning in MLLMs", arXiv 2506.10967, and its code. Greedy inference of a determinantal point process
+with kernel `diag(q) cosine diag(q)`, by Chen et al., arXiv 1709.05135.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from d2export.pruning.parameters import Budget
+from d2export.pruning.rules.vectors import descending, directions, finite
+
+SMALLEST_QUALITY = 1e-6  # of the least relevant token, as the paper's code adds
+EXHAUSTED = 1e-5  # a token lies in the span of the kept ones when so little of it is left
+
+
+@dataclass(frozen=True)
+class DppParameters(Budget):
+    """Attributes of `DppPrune`: those of a `Budget`."""
+
+
+def quality(importance: Tensor) -> Tensor:
+    """`[N]` `q`: importance from its least to its largest, spread over 1e-6 to 1 + 1e-6.
+
+    An infinity counts as the largest or smallest finite value; NaN has quality 1e-6; equal
+    values all have 1.
+    """
+    known = finite(importance)
+    present = known[~known.isnan()]
+    low, high = (present.min(), present.max()) if len(present) else (known.new_zeros(()),) * 2
+    spread = (known - low) / (high - low) + SMALLEST_QUALITY
+    return torch.where(
+        known.isnan(), SMALLEST_QUALITY, torch.where(high > low, spread, torch.ones_like(spread))
+    )
+
+
+def reference(features: Tensor, importance: Tensor, parameters: DppParameters) -> Tensor:
+    """Kept token ids of one image, ascending.
+
+    Again and again the token that adds most volume: `q²` times what is left of its direction
+    outside the span of the kept ones. Ties go to the lower index. Where nothing is left of any
+    token, the most important remaining ones fill the budget.
+
+    Args:
+        features: `[N, C]`.
+        importance: `[N]` float32.
+
+    Returns:
+        `[M]` int32.
+    """
+    tokens = len(features)
+    wanted = parameters.kept(tokens)
+    if wanted == tokens:
+        return torch.arange(tokens, dtype=torch.int32)
+    unit, q = directions(features), quality(importance)
+    left = (unit * unit).sum(dim=1)  # 1, or 0 for a zero vector
+    basis = torch.zeros(wanted, tokens)  # rows of the Cholesky factor
+    kept: list[int] = []
+    for step in range(wanted):
+        gain = (q * q * left).masked_fill(left <= EXHAUSTED, -torch.inf)
+        token = int(gain.argmax())
+        if gain[token] == -torch.inf:
+            break
+        kept.append(token)
+        row = unit @ unit[token] - basis[:step].T @ basis[:step, token]
+        basis[step] = row / left[token].sqrt()
+        left = left - basis[step] * basis[step]
+        left[kept] = 0
+    rest = [token for token in descending(importance).tolist() if token not in set(kept)]
+    return torch.tensor(sorted(kept + rest[: wanted - len(kept)]), dtype=torch.int32)
