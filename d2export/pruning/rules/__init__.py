@@ -99,7 +99,7 @@ RULES = {
         ),
         Rule(
             "MaxMinPrune",
-            "Keeps tokens that lie as far from each other as possible (DivPrune, arXiv 2503.02175).",
+            "Keeps tokens as far from each other as possible (DivPrune, arXiv 2503.02175).",
             (),
             max_min.MaxMinParameters,
             _max_min,
@@ -127,7 +127,7 @@ RULES = {
         ),
         Rule(
             "ElbowPrune",
-            "Keeps the head of the sorted importance (after Sparsity Meets Similarity, 2409.01162).",
+            "Keeps the head of the sorted importance (Sparsity Meets Similarity, 2409.01162).",
             ("importance",),
             elbow.ElbowParameters,
             _elbow,
