@@ -10,6 +10,13 @@ from torch import Tensor
 
 from d2export.pruning import selection
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning.rule_parameters import (
+    DartParameters,
+    DeduplicateParameters,
+    DppParameters,
+    ElbowParameters,
+    MaxMinParameters,
+)
 from d2export.pruning.rules import dart, deduplicate, dpp, elbow, max_min
 from d2export.pruning.rules.vectors import mean_over_heads
 
@@ -35,33 +42,31 @@ class Rule:
     counted: bool = True
 
 
-def _max_min(features: Tensor, parameters: max_min.MaxMinParameters) -> Tensor:
+def _max_min(features: Tensor, parameters: MaxMinParameters) -> Tensor:
     _check(features)
     return torch.stack([max_min.reference(image, parameters) for image in features])
 
 
-def _dart(features: Tensor, parameters: dart.DartParameters) -> Tensor:
+def _dart(features: Tensor, parameters: DartParameters) -> Tensor:
     _check(features)
     return torch.stack([dart.reference(image, parameters) for image in features])
 
 
-def _dpp(features: Tensor, importance: Tensor, parameters: dpp.DppParameters) -> Tensor:
+def _dpp(features: Tensor, importance: Tensor, parameters: DppParameters) -> Tensor:
     _check(features, importance)
     scores = mean_over_heads(importance)
     images = zip(features, scores, strict=True)
     return torch.stack([dpp.reference(image, row, parameters) for image, row in images])
 
 
-def _deduplicate(
-    features: Tensor, importance: Tensor, parameters: deduplicate.DeduplicateParameters
-) -> Tensor:
+def _deduplicate(features: Tensor, importance: Tensor, parameters: DeduplicateParameters) -> Tensor:
     _check(features, importance)
     scores = mean_over_heads(importance)
     images = zip(features, scores, strict=True)
     return torch.stack([deduplicate.reference(image, row, parameters) for image, row in images])
 
 
-def _elbow(features: Tensor, importance: Tensor, parameters: elbow.ElbowParameters) -> Tensor:
+def _elbow(features: Tensor, importance: Tensor, parameters: ElbowParameters) -> Tensor:
     _check(features, importance)
     if len(features) != 1:
         raise ValueError(f"features has {len(features)} images: how many stay differs, expected 1")
@@ -101,35 +106,35 @@ RULES = {
             "MaxMinPrune",
             "Keeps tokens as far from each other as possible (DivPrune, arXiv 2503.02175).",
             (),
-            max_min.MaxMinParameters,
+            MaxMinParameters,
             _max_min,
         ),
         Rule(
             "DppPrune",
             "Keeps relevant tokens that span a large volume (CDPruner, arXiv 2506.10967).",
             ("importance",),
-            dpp.DppParameters,
+            DppParameters,
             _dpp,
         ),
         Rule(
             "DeduplicatePrune",
             "Keeps important tokens and the least duplicated others (VisPruner, arXiv 2412.01818).",
             ("importance",),
-            deduplicate.DeduplicateParameters,
+            DeduplicateParameters,
             _deduplicate,
         ),
         Rule(
             "DartPrune",
             "Keeps pivots and the tokens least like them (after DART, arXiv 2502.11494).",
             (),
-            dart.DartParameters,
+            DartParameters,
             _dart,
         ),
         Rule(
             "ElbowPrune",
             "Keeps the head of the sorted importance (Sparsity Meets Similarity, 2409.01162).",
             ("importance",),
-            elbow.ElbowParameters,
+            ElbowParameters,
             _elbow,
             counted=False,
         ),

@@ -7,35 +7,11 @@ too; this is the variant on visual embeddings before it [ours].
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from d2export.errors import UsageError
-from d2export.pruning.parameters import Budget
+from d2export.pruning.rule_parameters import DartParameters
 from d2export.pruning.rules.vectors import descending, directions
-
-LARGEST_PIVOTS = 1024
-
-
-@dataclass(frozen=True)
-class DartParameters(Budget):
-    """Attributes of `DartPrune`, besides those of a `Budget`.
-
-    Attributes:
-        pivots: how many tokens of largest norm the others are compared with, 1 to 1024.
-    """
-
-    pivots: int = 8
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 1 <= self.pivots <= LARGEST_PIVOTS:
-            raise UsageError(
-                f"pivots is {self.pivots}, expected 1 to {LARGEST_PIVOTS}",
-                f"Leave it out for {DartParameters.pivots}.",
-            )
 
 
 def reference(features: Tensor, parameters: DartParameters) -> Tensor:

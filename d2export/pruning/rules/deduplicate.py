@@ -6,35 +6,14 @@ Pruning in VLMs", arXiv 2412.01818, and its code.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from d2export.errors import UsageError
-from d2export.pruning.parameters import Budget, share_of
+from d2export.pruning.parameters import share_of
+from d2export.pruning.rule_parameters import DeduplicateParameters
 from d2export.pruning.rules.vectors import descending, directions
 
 REMOVED_AT_ONCE = 8  # as in the paper's code
-
-
-@dataclass(frozen=True)
-class DeduplicateParameters(Budget):
-    """Attributes of `DeduplicatePrune`, besides those of a `Budget`.
-
-    Attributes:
-        important_ratio: share of the kept tokens picked by importance alone, 0 to 1.
-    """
-
-    important_ratio: float = 0.5
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 <= self.important_ratio <= 1:
-            raise UsageError(
-                f"important_ratio is {self.important_ratio}, expected a number from 0 to 1",
-                f"Leave it out for {DeduplicateParameters.important_ratio}.",
-            )
 
 
 def reference(features: Tensor, importance: Tensor, parameters: DeduplicateParameters) -> Tensor:

@@ -7,21 +7,14 @@ with kernel `diag(q) cosine diag(q)`, by Chen et al., arXiv 1709.05135.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from d2export.pruning.parameters import Budget
+from d2export.pruning.rule_parameters import DppParameters
 from d2export.pruning.rules.vectors import descending, directions, finite
 
 SMALLEST_QUALITY = 1e-6  # of the least relevant token, as the paper's code adds
 EXHAUSTED = 1e-5  # a token lies in the span of the kept ones when so little of it is left
-
-
-@dataclass(frozen=True)
-class DppParameters(Budget):
-    """Attributes of `DppPrune`: those of a `Budget`."""
 
 
 def quality(importance: Tensor) -> Tensor:

@@ -6,50 +6,11 @@ Source: arXiv 2409.01162. The paper names no rule for the inflection point; the 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal, get_args
-
 import torch
 from torch import Tensor
 
-from d2export.errors import UsageError
+from d2export.pruning.rule_parameters import ELBOW_RULES, ElbowParameters, ElbowRule
 from d2export.pruning.rules.vectors import descending, finite
-
-ElbowRule = Literal["chord", "gap", "curvature"]
-ELBOW_RULES: tuple[ElbowRule, ...] = get_args(ElbowRule)
-NO_LIMIT = 2**31 - 1
-
-
-@dataclass(frozen=True)
-class ElbowParameters:
-    """Attributes of `ElbowPrune`.
-
-    Attributes:
-        min_keep: tokens that stay wherever the curve bends.
-        max_keep: tokens that stay at most.
-        elbow: place in `ELBOW_RULES` of the rule for the inflection point.
-    """
-
-    min_keep: int = 1
-    max_keep: int = NO_LIMIT
-    elbow: int = 0
-
-    def __post_init__(self) -> None:
-        if not 1 <= self.min_keep <= self.max_keep <= NO_LIMIT:
-            raise UsageError(
-                f"min_keep is {self.min_keep} and max_keep is {self.max_keep}: expected "
-                f"1 <= min_keep <= max_keep <= {NO_LIMIT}",
-                "Leave them out for 1 and no limit.",
-            )
-        if not 0 <= self.elbow < len(ELBOW_RULES):
-            raise UsageError(
-                f"elbow is {self.elbow}, expected 0 to {len(ELBOW_RULES) - 1}",
-                f"In this order: {', '.join(ELBOW_RULES)}.",
-            )
-
-    def attributes(self) -> dict[str, int]:
-        """Values as ONNX attributes."""
-        return {"min_keep": self.min_keep, "max_keep": self.max_keep, "elbow": self.elbow}
 
 
 def head(curve: Tensor, rule: ElbowRule) -> int:

@@ -6,18 +6,11 @@ arXiv 2503.02175, and its code. A greedy answer to the max-min diversity problem
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from d2export.pruning.parameters import Budget
+from d2export.pruning.rule_parameters import MaxMinParameters
 from d2export.pruning.rules.vectors import directions
-
-
-@dataclass(frozen=True)
-class MaxMinParameters(Budget):
-    """Attributes of `MaxMinPrune`: those of a `Budget`."""
 
 
 def reference(features: Tensor, parameters: MaxMinParameters) -> Tensor:
