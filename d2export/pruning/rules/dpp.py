@@ -51,7 +51,9 @@ def reference(features: Tensor, importance: Tensor, parameters: DppParameters) -
     if wanted == tokens:
         return torch.arange(tokens, dtype=torch.int32)
     unit, q = directions(features), quality(importance)
-    left = (unit * unit).sum(dim=1)  # 1, or 0 for a zero vector
+    left = unit.any(
+        dim=1
+    ).float()  # exactly 1, lest rounding choose among equals; 0 for a zero vector
     basis = torch.zeros(wanted, tokens)  # rows of the Cholesky factor
     kept: list[int] = []
     for step in range(wanted):

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from d2export.pruning.selection import unit
 
+LARGEST = 1e30  # of a finite score: differences, times any number of tokens, are finite, too
+
 
 def directions(features: Tensor) -> Tensor:
     """`[N, C]` float32 unit vectors; a zero vector, and one that is not finite, becomes zero."""
@@ -28,9 +30,9 @@ def descending(scores: Tensor) -> Tensor:
 def finite(scores: Tensor) -> Tensor:
     """`[N]`: infinities become the largest and smallest finite score, NaN stays.
 
-    Where no score is finite, infinities become 1 and -1.
+    Where no score is finite, infinities become 1 and -1. Beyond 1e30 a score counts as 1e30.
     """
     known = scores[scores.isfinite()]
     high, low = (known.max(), known.min()) if len(known) else (1.0, -1.0)
     clamped = scores.where(scores != torch.inf, torch.as_tensor(high))
-    return clamped.where(scores != -torch.inf, torch.as_tensor(low))
+    return clamped.where(scores != -torch.inf, torch.as_tensor(low)).clamp(-LARGEST, LARGEST)
