@@ -51,9 +51,8 @@ def reference(features: Tensor, importance: Tensor, parameters: DppParameters) -
     if wanted == tokens:
         return torch.arange(tokens, dtype=torch.int32)
     unit, q = directions(features), quality(importance)
-    left = unit.any(
-        dim=1
-    ).float()  # exactly 1, lest rounding choose among equals; 0 for a zero vector
+    # 0 for a zero vector; else exactly 1, lest rounding choose among equals.
+    left = unit.any(dim=1).float()
     basis = torch.zeros(wanted, tokens)  # rows of the Cholesky factor
     kept: list[int] = []
     for step in range(wanted):
