@@ -13,7 +13,9 @@ from torch import Tensor
 from d2export.pruning.rule_parameters import DppParameters
 from d2export.pruning.rules.vectors import descending, directions, finite
 
-SMALLEST_QUALITY = 1e-6  # of the least relevant token, as the paper's code adds
+# Of the least relevant token. The paper's code adds as much before it divides by the spread, so
+# that the floor grows where the spread is small; here it does not depend on the scale [ours].
+SMALLEST_QUALITY = 1e-6
 EXHAUSTED = 1e-5  # a token lies in the span of the kept ones when so little of it is left
 
 

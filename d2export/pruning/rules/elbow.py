@@ -47,8 +47,9 @@ def head(curve: Tensor, rule: ElbowRule) -> int:
 def reference(importance: Tensor, parameters: ElbowParameters) -> Tensor:
     """Kept token ids of one image, ascending; how many depends on the values.
 
-    An infinity counts as the largest or smallest finite value. NaN is not part of the curve, and
-    stays only where `min_keep` asks for more tokens than have a value.
+    On the curve an infinity has the largest or smallest finite value; in the order it comes before
+    or after that. NaN is not part of the curve, and stays only where `min_keep` asks for more
+    tokens than have a value.
 
     Args:
         importance: `[N]` float32.
@@ -56,9 +57,8 @@ def reference(importance: Tensor, parameters: ElbowParameters) -> Tensor:
     Returns:
         `[M]` int32, `M` from `min(min_keep, N)` to `min(max_keep, N)`.
     """
-    scores = finite(importance)
-    ranking = descending(scores)
-    curve = scores[ranking[: int((~scores.isnan()).sum())]]
+    ranking = descending(importance)
+    curve = finite(importance)[ranking[: int((~importance.isnan()).sum())]]
     wanted = head(curve, ELBOW_RULES[parameters.elbow])
-    wanted = min(max(wanted, parameters.min_keep), parameters.max_keep, len(scores))
+    wanted = min(max(wanted, parameters.min_keep), parameters.max_keep, len(importance))
     return ranking[:wanted].sort().values.to(torch.int32)

@@ -7,11 +7,18 @@ from torch import Tensor
 
 from d2export.pruning.selection import unit
 
+# Scores beyond it count as it: the span of a curve times its length stays within float32.
+LARGEST_SCORE = 1e28
+
 LARGEST = 1e30  # of a finite score: differences, times any number of tokens, are finite, too
 
 
 def directions(features: Tensor) -> Tensor:
-    """`[N, C]` float32 unit vectors; a zero vector, and one that is not finite, becomes zero."""
+    """`[N, C]` float32 unit vectors.
+
+    A zero vector becomes zero, and so does one that is not finite or whose squares float32 cannot
+    add up: it has cosine 0 with everything, itself included.
+    """
     return unit(features).nan_to_num(nan=0.0)
 
 
@@ -35,4 +42,5 @@ def finite(scores: Tensor) -> Tensor:
     known = scores[scores.isfinite()]
     high, low = (known.max(), known.min()) if len(known) else (1.0, -1.0)
     clamped = scores.where(scores != torch.inf, torch.as_tensor(high))
-    return clamped.where(scores != -torch.inf, torch.as_tensor(low)).clamp(-LARGEST, LARGEST)
+    clamped = clamped.where(scores != -torch.inf, torch.as_tensor(low))
+    return clamped.clamp(-LARGEST_SCORE, LARGEST_SCORE).clamp(-LARGEST, LARGEST)
