@@ -7,9 +7,6 @@ from torch import Tensor
 
 from d2export.pruning.selection import unit
 
-# Scores beyond it count as it: the span of a curve times its length stays within float32.
-LARGEST_SCORE = 1e28
-
 LARGEST = 1e30  # of a finite score: differences, times any number of tokens, are finite, too
 
 
@@ -42,5 +39,4 @@ def finite(scores: Tensor) -> Tensor:
     known = scores[scores.isfinite()]
     high, low = (known.max(), known.min()) if len(known) else (1.0, -1.0)
     clamped = scores.where(scores != torch.inf, torch.as_tensor(high))
-    clamped = clamped.where(scores != -torch.inf, torch.as_tensor(low))
-    return clamped.clamp(-LARGEST_SCORE, LARGEST_SCORE).clamp(-LARGEST, LARGEST)
+    return clamped.where(scores != -torch.inf, torch.as_tensor(low)).clamp(-LARGEST, LARGEST)
