@@ -7,41 +7,35 @@ fit, 130 interrupted.
 from __future__ import annotations
 
 import io
-import json
-import os
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from d2export import __version__
+from d2export.cli_calibrate import calibrate
 from d2export.cli_options import (
     Alpha,
     BundleArg,
-    CalibrationPrompt,
     Eps,
     Force,
-    ForceFile,
     Images,
     Importance,
     ImportanceLayer,
     Json,
     Keep,
-    Limit,
     Model,
     Opset,
     Output,
-    PictureFolder,
     PivotRatio,
     PivotsBlock,
     Precision,
     PriorFile,
-    PriorOutput,
     PromptEmbeds,
     Provider,
     PruneLayer,
@@ -49,21 +43,19 @@ from d2export.cli_options import (
     RandomWeights,
     ReferencePrompt,
     Revision,
-    RunImages,
     Scope,
     Seed,
     Theta,
     Threads,
     Verbose,
     WeightsInBundle,
+    refuse_others,
 )
-from d2export.errors import CheckFailed, D2ExportError, OutputError, UsageError
+from d2export.cli_output import finish, print_text, progress_of
+from d2export.cli_run import run
+from d2export.errors import CheckFailed, D2ExportError, UsageError
 from d2export.options import ExportOptions
-from d2export.progress import Level, Progress
 from d2export.pruning.parameters import PruneParameters
-
-if TYPE_CHECKING:
-    from d2export.runtime.sampling import Sampling
 
 
 class _Commands(TyperGroup):
@@ -75,7 +67,7 @@ class _Commands(TyperGroup):
         except D2ExportError as error:
             print(f"error: {error}", file=sys.stderr)
             if isinstance(error, CheckFailed) and not ctx.params.get("as_json"):
-                _print("FAILED")
+                print_text("FAILED")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
@@ -92,16 +84,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Export multimodal LLMs with visual-token pruning inside the graph.",
 )
-
-calibrate = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Measure what a build can take: a prior."
-)
 app.add_typer(calibrate, name="calibrate")
 
-# What goes with a bundle of either scope.
-RUN_BOTH = ("bundle", "image", "prompt", "output", "provider", "threads", "as_json")
-RUN_VISION = (*RUN_BOTH, "prompt_embeds")
-RUN_VLM = (*RUN_BOTH, "max_new_tokens", "temperature", "top_k", "top_p", "seed", "system")
 # What goes with a bundle made elsewhere, and with a comparison layer by layer.
 WITH_BUNDLE = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
 
@@ -148,12 +132,12 @@ def build(
     """Export, check and time a model; or check and time BUNDLE."""
     if bundle is not None:
         hint = "Leave one of the two out; a model to export goes behind --model."
-        _refuse_others(ctx, f"the bundle {bundle}", WITH_BUNDLE, hint)
+        refuse_others(ctx, f"the bundle {bundle}", WITH_BUNDLE, hint)
         from d2export.session import REBUILD_STAGES, rebuild
 
-        progress = _progress(REBUILD_STAGES, quiet, verbose)
+        progress = progress_of(REBUILD_STAGES, quiet, verbose)
         report = rebuild(bundle, provider=provider, threads=threads, progress=progress)
-        _finish(report.to_json(), report.text(), as_json, passed=report.passed)
+        finish(report.to_json(), report.text(), as_json, passed=report.passed)
         return
     if model is None or output is None:
         raise UsageError(
@@ -169,10 +153,10 @@ def build(
         output,
         provider=provider,
         threads=threads,
-        progress=_progress(BUILD_STAGES, quiet, verbose),
+        progress=progress_of(BUILD_STAGES, quiet, verbose),
     )
     text = f"{report.text()}\n\nThe kept tokens, drawn: {output / 'pictures'}"
-    _finish(report.to_json(), text, as_json, passed=report.passed)
+    finish(report.to_json(), text, as_json, passed=report.passed)
 
 
 @app.command()
@@ -211,39 +195,8 @@ def export(
     from d2export.pipeline import export as export_bundle
 
     options = _options(ctx)
-    bundle = export_bundle(options, output, progress=_progress(EXPORT_STAGES, quiet, verbose))
-    _finish(bundle.manifest.to_json(), summary(bundle), as_json)
-
-
-@calibrate.command("prior")
-def calibrate_prior(
-    bundle: BundleArg,
-    images: PictureFolder,
-    output: PriorOutput,
-    prompt: CalibrationPrompt = None,
-    limit: Limit = None,
-    provider: Provider = "cpu",
-    threads: Threads = None,
-    force: ForceFile = False,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Measure a positional prior on pictures; interrupted, the same command goes on."""
-    from d2export.calibration import prior
-
-    found = prior.calibrate_prior(
-        bundle,
-        images,
-        output,
-        prompt=prompt or prior.PROMPT,
-        limit=limit,
-        force=force,
-        provider=provider,
-        threads=threads,
-        progress=_progress(1, quiet, verbose),
-    )
-    _finish(found.to_json(), found.text(), as_json)
+    bundle = export_bundle(options, output, progress=progress_of(EXPORT_STAGES, quiet, verbose))
+    finish(bundle.manifest.to_json(), summary(bundle), as_json)
 
 
 @app.command()
@@ -269,15 +222,15 @@ def check(
     from d2export.verify.tables import layer_table
 
     if per_layer:
-        _refuse_others(ctx, "--per-layer", WITH_BUNDLE)
+        refuse_others(ctx, "--per-layer", WITH_BUNDLE)
         layers = session.check_layers(
             bundle,
             provider=provider,
             threads=threads,
-            progress=_progress(2, quiet, verbose),
+            progress=progress_of(2, quiet, verbose),
         )
         passed = layers.first_drift is None
-        _finish(layers.to_json(), layer_table(layers), as_json, passed=passed)
+        finish(layers.to_json(), layer_table(layers), as_json, passed=passed)
         return
     report = session.check(
         bundle,
@@ -285,9 +238,9 @@ def check(
         pytorch=pytorch,
         provider=provider,
         threads=threads,
-        progress=_progress(None, quiet, verbose),
+        progress=progress_of(None, quiet, verbose),
     )
-    _finish(report.to_json(), accuracy_text(report), as_json, passed=report.passed)
+    finish(report.to_json(), accuracy_text(report), as_json, passed=report.passed)
 
 
 @app.command()
@@ -313,70 +266,12 @@ def bench(
         iterations=iterations,
         provider=provider,
         threads=threads,
-        progress=_progress(len(tiles), quiet, verbose),
+        progress=progress_of(len(tiles), quiet, verbose),
     )
-    _finish([stage.to_json() for stage in stages], latency_text(stages), as_json)
+    finish([stage.to_json() for stage in stages], latency_text(stages), as_json)
 
 
-@app.command()
-def run(
-    ctx: typer.Context,
-    bundle: BundleArg,
-    image: RunImages,
-    prompt: Annotated[
-        str | None, typer.Option(help="Question; in scope vision with importance text.")
-    ] = None,
-    prompt_embeds: PromptEmbeds = None,
-    max_new_tokens: Annotated[int, typer.Option(help="Scope vlm: longest answer.")] = 256,
-    temperature: Annotated[
-        float | None, typer.Option(help="Scope vlm: draw tokens; default: the most likely.")
-    ] = None,
-    top_k: Annotated[int, typer.Option(help="Draw from the k most likely tokens.")] = 0,
-    top_p: Annotated[float, typer.Option(help="Draw from tokens of this probability.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of drawn tokens.")] = 0,
-    system: Annotated[str | None, typer.Option(help="Scope vlm: system message.")] = None,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.")] = Path(),
-    provider: Provider = "cpu",
-    threads: Threads = None,
-    as_json: Json = False,
-) -> None:
-    """Ask about pictures. Scope vision: one picture's kept tokens. Both: drawn on the picture."""
-    from d2export import session
-    from d2export.inspection import answer_summary, run_summary
-    from d2export.runtime.prompt import read_embeds
-
-    if session.scope_of(bundle) == "vlm":
-        _refuse_others(ctx, "a bundle of scope vlm", RUN_VLM, "Leave it out.")
-        generation = session.answer(
-            bundle,
-            image,
-            prompt or "",
-            max_new_tokens=max_new_tokens,
-            sampling=_sampling(ctx, temperature, top_k, top_p, seed),
-            system=system,
-            on_text=None if as_json else _stream,
-            provider=provider,
-            threads=threads,
-        )
-        pictures = session.save_pictures(generation, image, output)
-        facts = answer_summary(generation, pictures)
-        lines = [f"{key}: {value}" for key, value in facts.items() if key != "text"]
-        _finish(facts, "\n\n" + "\n".join(lines), as_json)
-        return
-    _refuse_others(ctx, "a bundle of scope vision", RUN_VISION, "Leave it out.")
-    if len(image) != 1:
-        raise UsageError(f"--image is given {len(image)} times, expected once", "Run it for each.")
-    result = session.run(
-        bundle,
-        image[0],
-        prompt=prompt,
-        prompt_embeds=read_embeds(prompt_embeds) if prompt_embeds else None,
-        provider=provider,
-        threads=threads,
-    )
-    arrays, picture = session.save_result(result, image[0], output)
-    facts = run_summary(result, arrays, picture)
-    _finish(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json)
+app.command()(run)
 
 
 @app.command()
@@ -390,7 +285,7 @@ def inspect(
     from d2export.inspection import summary
 
     opened = read_bundle(bundle, verify=verify)
-    _finish(opened.manifest.to_json(), summary(opened), as_json)
+    finish(opened.manifest.to_json(), summary(opened), as_json)
 
 
 @app.command()
@@ -404,11 +299,11 @@ def models(
     if flops:
         from d2export.counts_table import preset_counts, preset_counts_table
 
-        _finish(preset_counts(), preset_counts_table(), as_json)
+        finish(preset_counts(), preset_counts_table(), as_json)
     else:
         from d2export.inspection import preset_facts, preset_table
 
-        _finish(preset_facts(), preset_table(), as_json)
+        finish(preset_facts(), preset_table(), as_json)
 
 
 @app.command()
@@ -420,7 +315,7 @@ def doctor(
     from d2export.doctor import examine, report_text
 
     findings = examine(bundle)
-    _finish(findings.to_json(), report_text(findings), as_json)
+    finish(findings.to_json(), report_text(findings), as_json)
     if not findings.fits:
         raise typer.Exit(3)
 
@@ -431,7 +326,7 @@ def version(
 ) -> None:
     """Export multimodal LLMs with visual-token pruning inside the graph."""
     if show:
-        _print(f"d2export {__version__}")
+        print_text(f"d2export {__version__}")
         raise typer.Exit
 
 
@@ -449,60 +344,6 @@ def _options(ctx: typer.Context) -> ExportOptions:
     names = {field.name for field in fields(ExportOptions)}
     given = {name: value for name, value in ctx.params.items() if name in names}
     return ExportOptions(**given, images=tuple(ctx.params["image"] or ()))
-
-
-def _sampling(
-    ctx: typer.Context, temperature: float | None, top_k: int, top_p: float, seed: int
-) -> Sampling | None:
-    """None takes the most likely token; the other options draw at temperature 1."""
-    from d2export.runtime.sampling import Sampling
-
-    sources = [ctx.get_parameter_source(name) for name in ("top_k", "top_p", "seed")]
-    drawn = any(source is not None and source.name == "COMMANDLINE" for source in sources)
-    if temperature is None and not drawn:
-        return None
-    return Sampling(1.0 if temperature is None else temperature, top_k, top_p, seed)
-
-
-def _stream(piece: str) -> None:
-    print(piece, end="", flush=True)
-
-
-def _progress(stages: int | None, quiet: bool, verbose: bool) -> Progress:
-    level: Level = "quiet" if quiet else "verbose" if verbose else "normal"
-    return Progress(stages, level=level)
-
-
-def _refuse_others(
-    ctx: typer.Context, what: str, allowed: Sequence[str], hint: str = "Leave one of the two out."
-) -> None:
-    """Raise a UsageError if an option was typed that has no effect together with `what`."""
-    for parameter in ctx.command.params:
-        name = parameter.name or ""
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE" and name not in allowed:
-            raise UsageError(f"{parameter.opts[-1]} has no effect with {what}", hint)
-
-
-def _finish(value: Any, text: str, as_json: bool, *, passed: bool | None = None) -> None:
-    """Print the result; where something was checked, the last line is PASSED or FAILED."""
-    _print(json.dumps(value, indent=2) if as_json else text)
-    if passed is not None and not as_json:
-        _print("PASSED" if passed else "FAILED")
-    if passed is False:
-        raise typer.Exit(CheckFailed.exit_code)
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # `d2export models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(
-            f"cannot write to standard output: {error.strerror}", "Send it somewhere else."
-        ) from None
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
-"""Options that several commands share."""
+"""Options that several commands share, and a refusal of those that have no effect."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from d2export.errors import UsageError
 
 BundleArg = Annotated[Path, typer.Argument(help="Folder that `build` or `export` wrote.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output.")]
@@ -60,3 +63,14 @@ WeightsInBundle = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
+
+
+def refuse_others(
+    ctx: typer.Context, what: str, allowed: Sequence[str], hint: str = "Leave one of the two out."
+) -> None:
+    """Raise a UsageError if an option was typed that has no effect together with `what`."""
+    for parameter in ctx.command.params:
+        name = parameter.name or ""
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE" and name not in allowed:
+            raise UsageError(f"{parameter.opts[-1]} has no effect with {what}", hint)
