@@ -133,7 +133,7 @@ def _export_into(
         if prior is not None and prior_file is not None:
             layer = options.prune_layer if options.scope == "vlm" else None
             check_provenance(prior, prior_file, spec, options.importance_source, layer)
-        scope = SCOPES[options.scope](folder, options, source, prior)
+        scope = SCOPES[options.scope](folder, options, source, prior, images)
         scope.write_processor(progress)
 
     with progress.stage(STAGE_NAMES[options.scope]):
@@ -148,7 +148,7 @@ def _export_into(
     with progress.stage(f"asking PyTorch about {plural(len(images), 'picture')}"):
         (folder / "reference").mkdir()
         (folder / "pictures").mkdir()
-        references = scope.ask(weights, images, progress)
+        references = scope.ask(weights, progress)
     write_manifest(folder, manifest_of(folder, options, source, weights, prior, references))
     return scope
 

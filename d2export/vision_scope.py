@@ -50,9 +50,15 @@ class VisionScope:
     """One build of scope `vision`, in a staging folder."""
 
     def __init__(
-        self, folder: Path, options: ExportOptions, source: Source, prior: Prior | None
+        self,
+        folder: Path,
+        options: ExportOptions,
+        source: Source,
+        prior: Prior | None,
+        images: dict[str, Image.Image],
     ) -> None:
         self.folder, self.options, self.source, self.prior = folder, options, source, prior
+        self.images = images
         checkpoint = source.checkpoint
         self.spec = checkpoint.spec
         self.refs = layouts.resolve(checkpoint.tensors, self.spec)
@@ -94,9 +100,7 @@ class VisionScope:
                 "the checkpoint has no tokenizer.json: `run` needs --prompt-embeds, not --prompt"
             )
 
-    def ask(
-        self, weights: PlacedWeights, images: dict[str, Image.Image], progress: Progress
-    ) -> list[Reference]:
+    def ask(self, weights: PlacedWeights, progress: Progress) -> list[Reference]:
         """Have PyTorch answer, and store and draw what it says."""
         from d2export.verify.pytorch import answer, module_of
 
@@ -109,7 +113,7 @@ class VisionScope:
             weights.refs,
         )
         records = []
-        for name, image in images.items():
+        for name, image in self.images.items():
             tiles = tile(image, self.spec.vision)
             inputs = vision_inputs(tiles, self.spec.vision, self.prompt_embeds)
             found = answer(module, tiles.pixels, inputs)

@@ -15,13 +15,13 @@ from d2export.models import layouts
 from d2export.models.config import check_language_model
 from d2export.models.source import Source
 from d2export.models.text_layouts import resolve_text
-from d2export.models.tiling import tile
+from d2export.models.tiling import tile, token_count
 from d2export.options import ExportOptions
 from d2export.progress import Progress
 from d2export.pruning.prior import Prior
 from d2export.runtime.generate import Generator, kept_per_image
 from d2export.runtime.picture import draw_kept
-from d2export.runtime.tokenizer import BundleTokenizer
+from d2export.runtime.tokenizer import BundleTokenizer, Encoded
 from d2export.verify.tables import plural
 from d2export.verify.vlm_check import VlmReport, check_vlm
 from d2export.verify.vlm_latency import VlmLatency, bench_vlm
@@ -40,16 +40,22 @@ class VlmScope:
     """One build of scope `vlm`, in a staging folder."""
 
     def __init__(
-        self, folder: Path, options: ExportOptions, source: Source, prior: Prior | None
+        self,
+        folder: Path,
+        options: ExportOptions,
+        source: Source,
+        prior: Prior | None,
+        images: dict[str, Image.Image],
     ) -> None:
         self.folder, self.options, self.source, self.prior = folder, options, source, prior
+        self.images = images
         checkpoint = source.checkpoint
         self.spec = checkpoint.spec
         options.check_prune_layer(self.spec.text)
         check_language_model(checkpoint.config, self.spec.text, str(checkpoint.folder))
         self.refs = layouts.resolve(checkpoint.tensors, self.spec)
         self.refs |= resolve_text(checkpoint.tensors, self.spec)
-        self.tokenizer: BundleTokenizer | None = None
+        self.prompts: dict[str, Encoded] = {}
         self.answers: dict[str, VlmAnswer] = {}
 
     def write_graphs(self) -> PlacedWeights:
@@ -69,15 +75,14 @@ class VlmScope:
         )
 
     def write_processor(self, progress: Progress) -> None:
-        """Write the tokenizer, the conversation, and the prior."""
+        """Write the tokenizer, the conversation, and the prior; refuse what cannot be asked."""
         checkpoint, target = self.source.checkpoint, self.folder / "processor"
         conversation = write_processor(
             checkpoint.folder, checkpoint.config, self.spec.text.vocab, target
         )
+        tokenizer: BundleTokenizer | None = None
         if conversation is not None:
-            self.tokenizer = BundleTokenizer(target, self.spec.text.vocab)
-            if self.options.prompt is not None:  # one that cannot be asked is refused here already
-                self.tokenizer.encode(self.options.prompt, [1])
+            tokenizer = BundleTokenizer(target, self.spec.text.vocab)
         else:
             if self.options.prompt is not None:
                 raise UsageError(
@@ -88,13 +93,16 @@ class VlmScope:
                 "the checkpoint has no tokenizer: `run` cannot read a prompt, and the references "
                 "have random tokens for text"
             )
+        for name, image in self.images.items():
+            length = token_count(image.size, self.spec.vision)
+            self.prompts[name] = reference_prompt(
+                tokenizer, self.spec.text, [length], self.options.prompt
+            )
         if self.options.prior_file is not None:
             target.mkdir(exist_ok=True)
             shutil.copyfile(self.options.prior_file, self.folder / PRIOR)
 
-    def ask(
-        self, weights: PlacedWeights, images: dict[str, Image.Image], progress: Progress
-    ) -> list[Reference]:
+    def ask(self, weights: PlacedWeights, progress: Progress) -> list[Reference]:
         """Have PyTorch answer, and store and draw what it says."""
         from d2export.verify.vlm_pytorch import answer, modules_of
 
@@ -107,10 +115,9 @@ class VlmScope:
             weights.refs,
         )
         records = []
-        for name, image in images.items():
+        for name, image in self.images.items():
             tiles = tile(image, self.spec.vision)
-            encoded = reference_prompt(self.tokenizer, self.spec.text, [tiles], self.options.prompt)
-            found = answer(modules, [tiles], encoded, ANSWER_TOKENS)
+            found = answer(modules, [tiles], self.prompts[name], ANSWER_TOKENS)
             record = Reference(
                 name,
                 f"reference/{name}.npz",
@@ -119,7 +126,7 @@ class VlmScope:
                 f"pictures/{name}.png",
             )
             found.reference.save(self.folder / record.path)
-            (kept,) = kept_per_image(encoded, found.reference.positions)
+            (kept,) = kept_per_image(self.prompts[name], found.reference.positions)
             draw_kept(image, tiles, kept).save(self.folder / "pictures" / f"{name}.png")
             progress.note(
                 f"  {name}: {plural(len(tiles.pixels), 'tile')}, {len(tiles.grid)} tokens, "

@@ -17,7 +17,9 @@ from safetensors.numpy import load_file, save_file
 from d2export.bundle.folder import read_bundle, write_manifest
 from d2export.models.presets import INTERNVIT_300M, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
-from tests.command import Caller, names
+from d2export.runtime.tokenizer import BundleTokenizer
+from d2export.verify.vlm_prompt import ANSWER_TOKENS
+from tests.command import Caller, message_of, names
 from tests.sample_bundle import renew
 from tests.small_tokenizers import write_qwen2
 
@@ -256,6 +258,35 @@ def test_several_pictures_in_scope_vision(
 )
 def test_build_options(refused: Refused, options: tuple[str, ...], message: str) -> None:
     assert refused(*options) == message
+
+
+def test_a_reference_longer_than_the_context_is_not_exported(
+    d2: Caller, built: Path, picture: Path, tmp_path: Path
+) -> None:
+    """The longest prompt about a picture of one tile is too long about one of thirteen."""
+    tokenizer = BundleTokenizer(built / "bundle" / "processor", TEXT.vocab)
+
+    def tokens(words: int) -> int:
+        length = len(tokenizer.encode("what " * words, [VISION.tokens_per_tile]).input_ids)
+        return length + ANSWER_TOKENS
+
+    words = max(words for words in range(1, 600) if tokens(words) <= TEXT.max_positions)
+    Image.new("RGB", (400, 300)).save(tmp_path / "wide.png")
+    too_long = tokens(words) + 12 * VISION.tokens_per_tile
+    for count, picture_there, expected in (
+        (words + 1, picture, tokens(words + 1)),
+        (words, tmp_path / "wide.png", too_long),
+    ):
+        out = tmp_path / "new" / "out"
+        images = ("--image", picture, "--image", picture_there, "--prompt", "what " * count)
+        answer = d2("build", "-m", built / "checkpoint", "-o", out, "--scope", "vlm", *images)
+        assert message_of(answer) == (
+            f"a reference has {expected} tokens, prompt, picture and answer, this model's context "
+            "512\n  Pass a shorter --prompt, or a picture of fewer tiles."
+        )
+        assert "reading" in answer.err
+        assert "exporting" not in answer.err
+        assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

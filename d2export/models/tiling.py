@@ -66,16 +66,21 @@ def tile(image: Image.Image, vision: VisionSpec) -> Tiles:
             "Read it with load_image(), or pass image.convert('RGB').",
         )
     spec = vision.image
-    columns = rows = 1
+    columns, rows = _grid_of(image.size, spec)
     extent = (0, 0, *image.size)
     if spec.pad_to_square:
         pixels, extent = _pad(image, spec)
     else:
-        columns, rows = choose_grid(*image.size, spec.size, spec.max_tiles)
         pixels = _cut(image, columns, rows, spec.size)
     side = vision.tokens_per_side
     grid = token_grid(columns, rows, side)
     return Tiles(pixels, grid, columns, rows, side, image.size, extent)
+
+
+def token_count(image_size: tuple[int, int], vision: VisionSpec) -> int:
+    """How many visual tokens `tile` cuts a picture of (width, height) into."""
+    columns, rows = _grid_of(image_size, vision.image)
+    return _tile_count(columns, rows) * vision.tokens_per_tile
 
 
 def choose_grid(width: int, height: int, size: int, max_tiles: int) -> tuple[int, int]:
@@ -143,10 +148,20 @@ def normalize(pixels: NDArray[np.uint8], spec: ImageSpec) -> NDArray[np.float32]
     return out
 
 
+def _grid_of(image_size: tuple[int, int], spec: ImageSpec) -> tuple[int, int]:
+    return (1, 1) if spec.pad_to_square else choose_grid(*image_size, spec.size, spec.max_tiles)
+
+
+def _tile_count(columns: int, rows: int) -> int:
+    """With the thumbnail, which several tiles have."""
+    count = columns * rows
+    return count + (count > 1)
+
+
 def _cut(image: Image.Image, columns: int, rows: int, size: int) -> NDArray[np.uint8]:
     """Tiles of the picture stretched over the grid, and its thumbnail if they are several."""
     count = columns * rows
-    pixels = np.empty((count + (count > 1), 3, size, size), np.uint8)
+    pixels = np.empty((_tile_count(columns, rows), 3, size, size), np.uint8)
     canvas = np.asarray(image.resize((columns * size, rows * size), Image.Resampling.BICUBIC))
     blocks = canvas.reshape(rows, size, columns, size, 3).transpose(0, 2, 4, 1, 3)
     pixels[:count].reshape(blocks.shape)[...] = blocks

@@ -8,7 +8,6 @@ import numpy as np
 
 from d2export.errors import UsageError
 from d2export.models.presets import TextSpec
-from d2export.models.tiling import Tiles
 from d2export.runtime.tokenizer import BundleTokenizer, Encoded
 
 PROMPT = "Describe this image in detail."
@@ -19,19 +18,18 @@ RANDOM_TOKENS = 16  # before, between and behind images
 def reference_prompt(
     tokenizer: BundleTokenizer | None,
     text: TextSpec,
-    images: Sequence[Tiles],
+    image_lengths: Sequence[int],
     prompt: str | None = None,
 ) -> Encoded:
-    """A prompt about `images`.
+    """A prompt about images with so many visual tokens.
 
     Raises:
         UsageError: it does not fit into the model's context, or see `BundleTokenizer.encode`.
     """
-    lengths = [len(tiles.grid) for tiles in images]
     if tokenizer is not None:
-        encoded = tokenizer.encode(PROMPT if prompt is None else prompt, lengths)
+        encoded = tokenizer.encode(PROMPT if prompt is None else prompt, image_lengths)
     else:
-        encoded = _random_prompt(text, lengths)
+        encoded = _random_prompt(text, image_lengths)
     length = len(encoded.input_ids) + ANSWER_TOKENS
     if length > text.max_positions:
         raise UsageError(

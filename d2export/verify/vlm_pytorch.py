@@ -108,10 +108,12 @@ def ask_again(generator: Generator, images: Sequence[Path]) -> dict[str, VlmAnsw
         has_tokenizer = (bundle.root / "processor" / TOKENIZER).is_file()
         tokenizer = generator.tokenizer if has_tokenizer else None
         cut = {str(path): tile(load_image(path), vision) for path in images}
+        asked = {
+            name: reference_prompt(tokenizer, text, [len(tiles.grid)])
+            for name, tiles in cut.items()
+        }
         return {
-            name: answer(
-                modules, [tiles], reference_prompt(tokenizer, text, [tiles]), ANSWER_TOKENS
-            )
+            name: answer(modules, [tiles], asked[name], ANSWER_TOKENS)
             for name, tiles in cut.items()
         }
     stored = {

@@ -13,7 +13,14 @@ from PIL import Image
 from d2export.errors import ImageError
 from d2export.models.images import load_image
 from d2export.models.presets import PRESETS, VisionSpec
-from d2export.models.tiling import choose_grid, normalize, tile, token_boxes, token_grid
+from d2export.models.tiling import (
+    choose_grid,
+    normalize,
+    tile,
+    token_boxes,
+    token_count,
+    token_grid,
+)
 
 INTERNVL = PRESETS["internvl2.5-8b"].vision
 LLAVA = PRESETS["llava-1.5-7b"].vision
@@ -117,6 +124,12 @@ def test_the_grid_equals_that_of_the_transformers_library() -> None:
 )
 def test_the_grid_of(size: tuple[int, int], grid: tuple[int, int]) -> None:
     assert choose_grid(*size, 448, 12) == grid
+
+
+@pytest.mark.parametrize("vision", [INTERNVL, LLAVA, POCKET], ids=["internvl", "llava", "pocket"])
+@pytest.mark.parametrize("size", [(448, 448), (633, 634), (600, 400), (30, 90)])
+def test_tokens_are_counted_without_cutting(vision: VisionSpec, size: tuple[int, int]) -> None:
+    assert token_count(size, vision) == len(tile(Image.new("RGB", size), vision).grid)
 
 
 # --- Pixels -----------------------------------------------------------------------------------

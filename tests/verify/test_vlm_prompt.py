@@ -3,15 +3,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from PIL import Image
 
 from d2export.errors import UsageError
 from d2export.models.presets import preset
-from d2export.models.tiling import tile
 from d2export.verify.vlm_prompt import reference_prompt
 
 SPEC = preset("pocket")
-PICTURE = tile(Image.new("RGB", (448, 448)), SPEC.vision)  # 256 tokens
+PICTURE = SPEC.vision.tokens_per_tile  # 256
 
 
 def test_without_a_tokenizer_the_text_is_random_and_the_same_every_time() -> None:
