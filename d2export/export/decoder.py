@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from d2export.export.onnx_function import POSITIONS_INPUTS
+from d2export.export.ops import POSITIONS
 from d2export.export.pruned_decoder import PrunedDecoder
 from d2export.export.tracing import last_values, trace
 from d2export.models.presets import TextSpec
@@ -91,6 +91,6 @@ def _name_values(graph: ir.Graph, layers: int, prune_layer: int) -> None:
     for name, value in last_values(graph, scopes, without="attention").items():
         value.name = name
     op = next(node for node in graph if node.op_type == POSITIONS_OP_TYPE)
-    for name, found in zip(POSITIONS_INPUTS[1:3], op.inputs[1:3], strict=True):
+    for name, found in zip(POSITIONS.input_names[1:3], op.inputs[1:3], strict=True):
         assert found is not None
         found.name = name

@@ -10,14 +10,13 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from d2export.export.onnx_function import prune_function
+from d2export.export.onnx_function import prune_functions
 from d2export.export.precision import TYPES, cast_graph
 from d2export.export.simplify import merge_repeated
 from d2export.export.weights import PlacedWeights, attach
-from d2export.pruning.parameters import DOMAIN, OP_TYPE, POSITIONS_OP_TYPE
+from d2export.pruning.parameters import DOMAIN
 
 VISION, DECODER, PRUNE = "vision.onnx", "decoder.onnx", "prune.onnx"
-CALLS = {OP_TYPE: (), POSITIONS_OP_TYPE: (OP_TYPE,)}  # what the body of an op calls
 MAX_IR_VERSION = 10  # what ONNX Runtime 1.20 still reads
 
 
@@ -40,9 +39,8 @@ def write_graph(
     for node in model.graph:
         node.metadata_props.clear()  # the exporter's stack traces, with paths of this machine
     used = {node.op_type for node in model.graph if node.domain == DOMAIN}
-    for op_type in dict.fromkeys(name for op in sorted(used) for name in (*CALLS[op], op)):
-        function = ir.serde.deserialize_function(prune_function(model.opset_imports[""], op_type))
-        model.functions[DOMAIN, op_type, ""] = function
+    for proto in prune_functions(model.opset_imports[""], sorted(used)):
+        model.functions[DOMAIN, proto.name, ""] = ir.serde.deserialize_function(proto)
     model.ir_version = min(model.ir_version, MAX_IR_VERSION)
     ir.save(model, path)
     _check(path)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from d2export.export.choices import PRECISIONS
-from d2export.pruning.parameters import OP_TYPE, POSITIONS_OP_TYPE
+from d2export.export.ops import OPS
 
 TYPES = dict(
     zip(PRECISIONS, (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16), strict=True)
@@ -22,7 +22,11 @@ TYPES = dict(
 WIDE = ir.DataType.FLOAT
 NARROW_OPS = {"MatMul", "Conv", "Gemm"}
 WIDE_OPS = {"LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"}
-PRUNING_OPS = {OP_TYPE, POSITIONS_OP_TYPE}
+# Of each pruning op the outputs that are tokens; its features are the first input.
+PRUNED_TOKENS = {
+    op_type: [index for index, value in enumerate(op.outputs) if value.type == "T"]
+    for op_type, op in OPS.items()
+}
 BFLOAT16_CONV_OPSET = 22  # before it, ONNX has no bfloat16 convolution
 # The residual stream starts where these are added, or written into the prompt; it follows them
 # into float32.
@@ -83,7 +87,7 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
             node, [value for _, value in floating], types, narrow, importance_only, opset
         )
         for index, value in floating:
-            want = WIDE if node.op_type in PRUNING_OPS and index > 0 else wanted
+            want = WIDE if node.op_type in PRUNED_TOKENS and index > 0 else wanted
             number = _float_constant(value)
             have = types.get(value) or (number.dtype if number else value.dtype)
             if have != want:
@@ -114,7 +118,7 @@ def _computed_in(
     importance_only: set[ir.Node],
     opset: int,
 ) -> ir.DataType:
-    if node.op_type == OP_TYPE:
+    if PRUNED_TOKENS.get(node.op_type):
         return narrow
     if node.op_type in WIDE_OPS or node in importance_only:
         return WIDE
@@ -136,7 +140,7 @@ def _computed_in(
 
 def _importance_only(graph: ir.Graph) -> set[ir.Node]:
     """Nodes that the op's importance, prior and grid depend on and its features do not."""
-    op = next((node for node in graph if node.op_type in PRUNING_OPS), None)
+    op = next((node for node in graph if node.op_type in PRUNED_TOKENS), None)
     if op is None:
         return set()
     features = _ancestors(op.inputs[0])
@@ -187,8 +191,6 @@ def _converted(tensor: ir.TensorProtocol, dtype: ir.DataType) -> ir.TensorProtoc
 def _has_float_output(node: ir.Node, output: ir.Value) -> bool:
     if node.op_type == "Cast":
         return ir.DataType(node.attributes["to"].as_int()).is_floating_point()
-    if node.op_type == OP_TYPE:
-        return output is node.outputs[0]
-    if node.op_type == POSITIONS_OP_TYPE:
-        return False
+    if node.op_type in PRUNED_TOKENS:
+        return output.index() in PRUNED_TOKENS[node.op_type]
     return node.op_type not in {"Shape", "Size", "Equal", "Greater", "Less", "LessOrEqual", "IsNaN"}

@@ -9,7 +9,7 @@ from d2export.export.torch_op import prune
 from d2export.models.presets import ModelSpec
 from d2export.models.vision_tower import VisionModel
 from d2export.pruning.importance import text_relevance, uniform
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.parameters import OP_TYPE, PruneParameters
 from d2export.pruning.prior import Prior
 from d2export.pruning.selection import Scored
 
@@ -60,9 +60,8 @@ class PrunedVision(nn.Module):
         Returns:
             `[M, hidden]` and `[M]` int32, ascending.
         """
-        kept, indices = prune(
-            *self.scored(pixel_values, token_grid, prompt_embeds), self.parameters_of_op
-        )
+        scored = self.scored(pixel_values, token_grid, prompt_embeds)
+        kept, indices = prune(OP_TYPE, *scored, parameters=self.parameters_of_op)
         return kept.squeeze(0), indices.squeeze(0)
 
     def scored(

@@ -19,17 +19,12 @@ from onnxscript.optimizer import fold_constants
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from d2export.export.onnx_function import INPUTS, POSITIONS_INPUTS, register_schema
+from d2export.export.onnx_function import register_schema
+from d2export.export.ops import OPS, Op
 from d2export.export.opset import to_opset
 from d2export.export.simplify import simplify
-from d2export.export.torch_op import OVERLOAD, POSITIONS_OVERLOAD
-from d2export.pruning.parameters import (
-    DOMAIN,
-    OP_TYPE,
-    OP_VERSION,
-    POSITIONS_OP_TYPE,
-    PruneParameters,
-)
+from d2export.export.torch_op import overload
+from d2export.pruning.parameters import DOMAIN, OP_VERSION
 
 TRACED_OPSET = 18  # the oldest that torch exports
 
@@ -58,8 +53,7 @@ def trace(
             opset_version=max(opset, TRACED_OPSET),
             dynamic_shapes=dimensions,
             custom_translation_table={
-                OVERLOAD: _translation(OP_TYPE, INPUTS),
-                POSITIONS_OVERLOAD: _translation(POSITIONS_OP_TYPE, POSITIONS_INPUTS),
+                overload(op.op_type): _translation(op) for op in OPS.values()
             },
         )
     assert program is not None
@@ -91,13 +85,13 @@ def last_values(graph: ir.Graph, scopes: Mapping[str, str], without: str) -> dic
     return found
 
 
-def _translation(op_type: str, inputs: tuple[str, ...]) -> Callable[..., Any]:
-    names = list(PruneParameters(keep=1).attributes())
+def _translation(op: Op) -> Callable[..., Any]:
+    inputs, names = len(op.inputs), list(op.defaults())
 
     def node(*arguments: Any, **attributes: Any) -> Any:
-        positional = dict(zip(names, arguments[len(inputs) :], strict=False))
-        operator = getattr(onnxscript.values.Opset(DOMAIN, OP_VERSION), op_type)
-        return operator(*arguments[: len(inputs)], **positional, **attributes)
+        positional = dict(zip(names, arguments[inputs:], strict=False))
+        operator = getattr(onnxscript.values.Opset(DOMAIN, OP_VERSION), op.op_type)
+        return operator(*arguments[:inputs], **positional, **attributes)
 
     return node
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import torch
 from torch import nn
 
-from d2export.export.onnx_function import INPUTS
+from d2export.export.ops import OPS
 from d2export.export.pruned_vision import PrunedVision, WholeVision
 from d2export.export.tracing import last_values, trace
 from d2export.models.presets import ModelSpec
@@ -47,7 +47,7 @@ def trace_vision(
     model = trace(make, "vision", opset)
     _name_layers(model.graph, vision.used_layers)
     op = next(node for node in model.graph if node.op_type == OP_TYPE)
-    for name, value in zip(INPUTS[:3], op.inputs[:3], strict=True):
+    for name, value in zip(OPS[OP_TYPE].input_names[:3], op.inputs[:3], strict=True):
         assert value is not None
         value.name = name
     _name_outputs(model.graph, "image_embeds", "kept_indices")

@@ -16,7 +16,7 @@ from d2export.export.torch_op import prune
 from d2export.export.weights import load_into, stored_prior_slots, stored_refs
 from d2export.models.presets import ModelSpec
 from d2export.models.safetensors_file import TensorRef
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.parameters import OP_TYPE, PruneParameters
 from d2export.pruning.prior import Prior
 from d2export.pruning.selection import Scored
 from d2export.runtime.vision import Inputs
@@ -44,7 +44,7 @@ def answer(module: PrunedVision, pixels: npt.NDArray[np.uint8], inputs: Inputs) 
             tensors.get("prompt_embeds"),
             tiles_at_once=TILES_AT_ONCE,
         )
-        kept, indices = prune(*scored, module.parameters_of_op)
+        kept, indices = prune(OP_TYPE, *scored, parameters=module.parameters_of_op)
     seconds = time.perf_counter() - start
     reference = Reference(
         pixels=pixels,

@@ -12,16 +12,11 @@ import torch
 from onnx import TensorProto, helper
 
 from d2export.engine import custom_op
-from d2export.export.onnx_function import POSITIONS_INPUTS, prune_function, register_schema
+from d2export.export.onnx_function import prune_functions, register_schema
+from d2export.export.ops import POSITIONS
 from d2export.export.torch_op import prune_positions
 from d2export.pruning import reference
-from d2export.pruning.parameters import (
-    DOMAIN,
-    OP_TYPE,
-    OP_VERSION,
-    POSITIONS_OP_TYPE,
-    PruneParameters,
-)
+from d2export.pruning.parameters import DOMAIN, OP_VERSION, POSITIONS_OP_TYPE, PruneParameters
 from tests.selection_cases import FLAVOURS, Array, Case, has_margin, random_case, random_parameters
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, to run the graphs")
@@ -96,7 +91,7 @@ def model_of(parameters: PruneParameters, opset: int, heads: bool) -> onnx.Model
     info, floats, longs = helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64
     node = helper.make_node(
         POSITIONS_OP_TYPE,
-        POSITIONS_INPUTS,
+        POSITIONS.input_names,
         ["positions"],
         domain=DOMAIN,
         **parameters.attributes(),
@@ -116,7 +111,7 @@ def model_of(parameters: PruneParameters, opset: int, heads: bool) -> onnx.Model
     )
     model = helper.make_model(
         graph,
-        functions=[prune_function(opset, name) for name in (OP_TYPE, POSITIONS_OP_TYPE)],
+        functions=prune_functions(opset, [POSITIONS_OP_TYPE]),
         opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, OP_VERSION)],
     )
     model.ir_version = 10

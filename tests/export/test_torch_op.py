@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from d2export.errors import UsageError
-from d2export.export.torch_op import OVERLOAD, prune
-from d2export.pruning.parameters import PruneParameters
+from d2export.export.torch_op import overload, prune
+from d2export.pruning.parameters import OP_TYPE, PruneParameters
 from d2export.pruning.selection import select
 from tests.selection_cases import FLAVOURS, sweep
 
+OVERLOAD = overload(OP_TYPE)
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 PARAMETERS = [
     PruneParameters(keep=4),
@@ -37,7 +38,7 @@ def test_eager_is_the_selection(flavour: str) -> None:
     for parameters, group in sweep(seed=7, flavour=flavour, groups=4, cases=2):
         for case in group:
             arguments = tuple(map(torch.from_numpy, vars(case).values()))
-            kept, indices = prune(*arguments, parameters)
+            kept, indices = prune(OP_TYPE, *arguments, parameters=parameters)
             assert indices.equal(select(*arguments, parameters))
             rows = torch.arange(len(kept))[:, None]
             expected = arguments[0][rows, indices.long()]
@@ -46,7 +47,7 @@ def test_eager_is_the_selection(flavour: str) -> None:
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_kept_has_the_dtype_of_the_features(dtype: torch.dtype) -> None:
-    kept, indices = prune(*inputs(9, dtype), PruneParameters(keep=4))
+    kept, indices = prune(OP_TYPE, *inputs(9, dtype), parameters=PruneParameters(keep=4))
     assert kept.dtype == dtype
     assert kept.shape == (2, 4, 3)
     assert kept.is_contiguous()
@@ -67,8 +68,8 @@ def test_opcheck(parameters: PruneParameters, tokens: int, heads: int) -> None:
 @pytest.mark.parametrize("parameters", PARAMETERS, ids=str)
 def test_the_number_of_tokens_may_be_a_symbol(parameters: PruneParameters) -> None:
     class Module(torch.nn.Module):
-        def forward(self, *arguments: Tensor) -> tuple[Tensor, Tensor]:
-            return prune(*arguments, parameters)
+        def forward(self, *arguments: Tensor) -> tuple[Tensor, ...]:
+            return prune(OP_TYPE, *arguments, parameters=parameters)
 
     # From 7 on all parameters keep at least 2: torch traces sizes of 1 and of more apart.
     tokens = torch.export.Dim("tokens", min=7, max=4096)
@@ -100,7 +101,7 @@ def test_the_number_of_tokens_may_be_a_symbol(parameters: PruneParameters) -> No
 def test_wrong_arguments_are_named() -> None:
     features, importance, prior, grid = inputs(9)
     with pytest.raises(ValueError, match=r"prior has shape \[8\], expected \[9\]"):
-        prune(features, importance, prior[1:], grid, PruneParameters(keep=4))
+        prune(OP_TYPE, features, importance, prior[1:], grid, parameters=PruneParameters(keep=4))
     settings = PruneParameters(keep=4).attributes()
     with pytest.raises(UsageError, match=r"alpha is 2.0, expected a number from 0 to 1"):
         OVERLOAD(features, importance, prior, grid, **(settings | {"alpha": 2.0}))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from d2export.pruning.rule_parameters import ELBOW_RULES, ElbowParameters, ElbowRule
+from d2export.errors import UsageError
+from d2export.pruning.rule_parameters import ELBOW_RULES, NO_LIMIT, ElbowParameters, ElbowRule
 from d2export.pruning.rules.vectors import descending, finite
 
 
@@ -19,8 +20,8 @@ def head(curve: Tensor, rule: ElbowRule) -> int:
     `chord`: the point farthest from the straight line between the curve's ends; it belongs to the
     tail where the curve runs below the line, and to the head where it runs above. `gap`: up to the
     largest step down. `curvature`: up to the point of largest second difference, without it. Ties
-    go to the earlier point. A curve without a bend (fewer than three values, or a straight
-    line) is all head.
+    go to the earlier point. A curve without a bend is all head: fewer than three values, equal
+    values, for `chord` a straight line, for `curvature` one that nowhere falls less than before.
 
     Args:
         curve: `[N]` float32, descending and finite.
@@ -62,3 +63,31 @@ def reference(importance: Tensor, parameters: ElbowParameters) -> Tensor:
     wanted = head(curve, ELBOW_RULES[parameters.elbow])
     wanted = min(max(wanted, parameters.min_keep), parameters.max_keep, len(importance))
     return ranking[:wanted].sort().values.to(torch.int32)
+
+
+def padded(
+    kept: Tensor, indices: Tensor, parameters: ElbowParameters
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The op `ElbowPrunePadded`: what `ElbowPrune` keeps, in as many rows for every image.
+
+    Args:
+        kept: `[1, M, C]`.
+        indices: `[1, M]` int32.
+
+    Returns:
+        kept `[1, max_keep, C]` with zeros behind, indices `[1, max_keep]` with -1 behind, and the
+        count M, `[1]` int32.
+
+    Raises:
+        UsageError: `max_keep` has no limit.
+    """
+    if parameters.max_keep == NO_LIMIT:
+        raise UsageError(
+            "max_keep is not set, but a padded selection has that many rows",
+            "Set it to the number of tokens that the engine is built for.",
+        )
+    count = indices.shape[1]
+    rows = kept.new_zeros(1, parameters.max_keep, kept.shape[2])
+    ids = indices.new_full((1, parameters.max_keep), -1)
+    rows[:, :count], ids[:, :count] = kept, indices
+    return rows, ids, torch.tensor([count], dtype=torch.int32, device=indices.device)
