@@ -1,0 +1,244 @@
+"""Greedy determinantal point process: by hand, then against determinants in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from d2export.pruning.rule_parameters import DppParameters
+from d2export.pruning.rules.dpp import SMALLEST_QUALITY, quality, reference
+from tests.rule_cases import (
+    INF,
+    NAN,
+    budgets,
+    features_of_any_kind,
+    normal,
+    one_hot,
+    rows,
+    scores_of_any_kind,
+    seeds,
+    shuffled,
+)
+
+LEAD = 1e-3  # of the best determinant over the next; float32 errs by less than a tenth of that
+
+
+def kept(features: Tensor, importance: Tensor, count: int) -> list[int]:
+    indices: list[int] = reference(features, importance, DppParameters(keep=count)).tolist()
+    return indices
+
+
+# --- Quality, by hand ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("importance", "spread"),
+    [
+        ((2, 4, 3), (0, 1, 0.5)),
+        ((-8, 0, -6), (0, 1, 0.25)),
+        ((INF, 4, 2, -INF), (1, 1, 0, 0)),  # as the ends of what is finite, 4 and 2
+        ((3e38, 0, -3e38), (1, 0.5, 0)),
+        ((NAN, 1, 5), (0, 0, 1)),
+    ],
+    ids=str,
+)
+def test_quality_spreads_importance_over_0_to_1(
+    importance: tuple[float, ...], spread: tuple[float, ...]
+) -> None:
+    expected = torch.tensor(spread) + SMALLEST_QUALITY
+    assert quality(torch.tensor(importance)).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize(
+    ("importance", "expected"),
+    [((3, 3), (1, 1)), ((INF, INF), (1, 1)), ((NAN, 3), (1e-6, 1)), ((NAN, NAN), (1e-6, 1e-6))],
+    ids=str,
+)
+def test_equal_importance_is_quality_1(
+    importance: tuple[float, ...], expected: tuple[float, ...]
+) -> None:
+    found = quality(torch.tensor(importance, dtype=torch.float32))
+    assert found.tolist() == torch.tensor(expected).tolist()
+
+
+# --- Selection, by hand -------------------------------------------------------------------------
+
+# Cosines       a    b    c    d     a, c, d at right angles, b at 60 degrees to each
+#   a  + + + +  1   1/2   0    0
+#   b  + + + -  1/2  1   1/2  1/2
+#   c  + + - -  0   1/2   1    0
+#   d  + - + -  0   1/2   0    1
+ABCD = rows((1, 1, 1, 1), (1, 1, 1, -1), (1, 1, -1, -1), (1, -1, 1, -1))
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, [0]), (2, [0, 2]), (3, [0, 2, 3])])
+@pytest.mark.parametrize("value", [0.0, 7.0, INF, NAN], ids=str)
+def test_equally_important_tokens_span_the_largest_volume(
+    value: float, count: int, expected: list[int]
+) -> None:
+    # What is left of each outside the span of those kept (the gain, all q being equal):
+    #   kept        a    b                        c    d
+    #   nothing     1    1                        1    1    all tie: a
+    #   a                1 - 1/4 = 3/4            1    1    c and d tie: c
+    #   a, c             3/4 - 1/4 = 1/2               1    d
+    assert kept(ABCD, torch.full((4,), value), count) == expected
+
+
+@pytest.mark.parametrize(
+    ("b", "pair", "triple"), [(3.0, [0, 1], [0, 1, 2]), (2.25, [0, 2], [0, 1, 2])]
+)
+def test_relevance_outweighs_a_right_angle_and_does_not(
+    b: float, pair: list[int], triple: list[int]
+) -> None:
+    # Importance 4, b, 2, 0, so q = 1, b/4, 1/2, 0. The first is a. Gains q² left:
+    #            b, q = 3/4           b, q = 9/16           c             d
+    #   a        9/16 · 3/4 = 0.42    81/256 · 3/4 = 0.24   1/4 · 1       0
+    #   a, b                                                1/4 · 2/3     0     next, c
+    #   a, c                          81/256 · 1/2                        0     next, b
+    # left of c outside {a, b}: its part along b is 1/2 / sqrt(3/4), squared 1/3.
+    importance = torch.tensor([4, b, 2, 0])
+    assert kept(ABCD, importance, 1) == [0]
+    assert kept(ABCD, importance, 2) == pair
+    assert kept(ABCD, importance, 3) == triple
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"), [(1, [1]), (2, [1, 3]), (3, [1, 3, 4]), (4, [1, 2, 3, 4])]
+)
+def test_where_nothing_is_left_the_most_important_fill_the_budget(
+    count: int, expected: list[int]
+) -> None:
+    # Importance 1 to 5, so q = 0, 1, 1/4, 1/2, 3/4. Token 4 has no direction: gain none.
+    #   kept      0 east   1 east   2 north   3 north
+    #   nothing   0        1        1/16      1/4       1
+    #   1         none              1/16      1/4       3
+    #   1, 3      none              none                exhausted: 4, then 2 by importance
+    tokens = rows((1, 0), (2, 0), (0, 1), (0, 3), (0, 0))
+    assert kept(tokens, torch.tensor([1.0, 5, 2, 3, 4]), count) == expected
+
+
+def test_the_fill_is_in_the_order_of_importance() -> None:
+    # All alike: one by its quality, the others by importance; NaN comes last, ties by index.
+    importance = torch.tensor([NAN, 2, INF, 2, -INF, 3])
+    expected = [[2], [2, 5], [1, 2, 5], [1, 2, 3, 5], [1, 2, 3, 4, 5], [0, 1, 2, 3, 4, 5]]
+    # q of 2 and 5 is 1: Inf is the largest finite value, 3. They tie: 2 is the lower index.
+    assert [kept(one_hot("AAAAAA"), importance, count) for count in budgets(6)] == expected
+
+
+@pytest.mark.parametrize("odd", [(0, 0), (NAN, 1), (INF, 1), (1e30, 0)], ids=str)
+def test_a_vector_without_direction_is_kept_for_importance_only(odd: tuple[float, float]) -> None:
+    tokens, importance = rows(odd, (1, 0), (0, 1), (1, 0)), torch.tensor([9.0, 1, 2, 0])
+    # q = 1, 1/9, 2/9, 0: first 2, then 1; then 0 by importance.
+    assert [kept(tokens, importance, count) for count in budgets(3)] == [[2], [1, 2], [0, 1, 2]]
+
+
+def test_of_identical_tokens_that_are_equally_important_the_lowest_indices_stay() -> None:
+    tokens, importance = rows(*[(3, 1, 2)] * 6), torch.full((6,), 0.3)
+    assert all(kept(tokens, importance, n) == list(range(n)) for n in budgets(6))
+
+
+def test_a_share_is_rounded_down_but_keeps_one() -> None:
+    for permille, expected in ((1, [0]), (499, [0]), (500, [0, 2]), (750, [0, 2, 3])):
+        found = reference(ABCD, torch.ones(4), DppParameters(keep_permille=permille))
+        assert found.tolist() == expected
+
+
+# --- Against float64 ----------------------------------------------------------------------------
+
+
+def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[list[int], float]:
+    """Ids in the order they are taken, and the least lead of a determinant over the next one."""
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    wide = importance.double()
+    q = (wide - wide.min()) / (wide.max() - wide.min()) + SMALLEST_QUALITY
+    kernel = q[:, None] * (unit @ unit.T) * q
+    taken: list[int] = []
+    lead = INF
+    for _ in range(count):
+        volume = {
+            token: float(torch.linalg.det(kernel[[*taken, token]][:, [*taken, token]]))
+            for token in range(len(q))
+            if token not in taken
+        }
+        first, *rest = sorted(volume, key=lambda token: -volume[token])
+        if rest:
+            lead = min(lead, 1 - volume[rest[0]] / volume[first])
+        taken.append(first)
+    return taken, lead
+
+
+@settings(max_examples=150, deadline=None)
+@given(seed=seeds, tokens=st.integers(2, 9), data=st.data())
+def test_equals_the_largest_determinants_in_float64(
+    seed: int, tokens: int, data: st.DataObject
+) -> None:
+    channels = data.draw(st.integers(tokens, 12))  # the tokens span a volume
+    features, importance = normal(seed, tokens, channels), normal(seed ^ 1, tokens)
+    count = data.draw(st.integers(1, tokens - 1))
+    taken, lead = by_determinant(features, importance, count)
+    assume(lead > LEAD)
+    assert kept(features, importance, count) == sorted(taken)
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=seeds, channels=st.integers(1, 4), repeats=st.integers(2, 4))
+def test_no_more_tokens_than_dimensions_are_kept_for_volume(
+    seed: int, channels: int, repeats: int
+) -> None:
+    axes = "ABCD"[:channels]
+    order = shuffled(seed, channels * repeats)
+    tokens, importance = one_hot(axes * repeats)[order], normal(seed, len(order))
+    # Right angles: volume is the product of q, so that of each axis the most important stays.
+    best = [
+        max((t for t in range(len(order)) if tokens[t].argmax() == a), key=lambda t: importance[t])
+        for a in range(channels)
+    ]
+    assert kept(tokens, importance, channels) == sorted(best)
+    rest = [t for t in importance.argsort(descending=True).tolist() if t not in best]
+    assert kept(tokens, importance, channels + 1) == sorted([*best, rest[0]])
+
+
+# --- Properties ---------------------------------------------------------------------------------
+
+
+@settings(max_examples=100, deadline=None)
+@given(data=st.data(), tokens=st.integers(1, 9))
+def test_more_tokens_are_those_of_a_smaller_budget_and_one_more(
+    data: st.DataObject, tokens: int
+) -> None:
+    features = data.draw(features_of_any_kind(tokens))[0]
+    importance = data.draw(scores_of_any_kind(tokens).filter(lambda scores: scores.dim() == 2))[0]
+    growing = [set(kept(features, importance, count)) for count in budgets(tokens)]
+    assert [len(ids) for ids in growing] == list(budgets(tokens))
+    assert all(fewer < more for fewer, more in zip(growing, growing[1:], strict=False))
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, tokens=st.integers(2, 12), data=st.data())
+def test_lengths_and_the_scale_of_importance_do_not_matter(
+    seed: int, tokens: int, data: st.DataObject
+) -> None:
+    features, importance = normal(seed, tokens, 5), normal(seed ^ 1, tokens)
+    exponents = data.draw(st.lists(st.integers(-9, 9), min_size=tokens, max_size=tokens))
+    lengths = torch.tensor(exponents).exp2()[:, None]  # powers of two: no rounding
+    scale = 2.0 ** data.draw(st.integers(-30, 30))
+    for count in budgets(tokens):
+        assert kept(features * lengths, importance * scale, count) == kept(
+            features, importance, count
+        )
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=seeds, tokens=st.integers(3, 12), data=st.data())
+def test_permuted_tokens_are_kept_where_they_went(
+    seed: int, tokens: int, data: st.DataObject
+) -> None:
+    features, importance = normal(seed, tokens, 12), normal(seed ^ 1, tokens)
+    order = shuffled(seed, tokens)
+    count = data.draw(st.integers(1, tokens - 1))
+    assume(by_determinant(features, importance, count)[1] > LEAD)
+    moved = order[kept(features[order], importance[order], count)]
+    assert sorted(moved.tolist()) == kept(features, importance, count)
