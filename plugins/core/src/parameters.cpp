@@ -3,25 +3,36 @@
 #include <algorithm>
 #include <cmath>
 
-namespace d2export {
+#include "d2export/rule_parameters.h"
 
-std::int32_t Parameters::kept(std::int32_t tokens) const noexcept {
+namespace d2export {
+namespace {
+
+// floor(ratio * count), one float32 product.
+std::int32_t share_of(float ratio, std::int32_t count) noexcept {
+    return static_cast<std::int32_t>(std::floor(ratio * static_cast<float>(count)));
+}
+
+// What is wrong with a number, the last of its digits not 0.
+std::string unexpected(const char* name, double number, const char* expected) {
+    std::string value = std::to_string(number);
+    value.erase(value.find_last_not_of('0') + 1);
+    value += value.back() == '.' ? "0" : "";
+    return std::string(name) + " is " + value + ", expected " + expected;
+}
+
+constexpr char kShare[] = "a number from 0 to 1";
+
+}  // namespace
+
+std::int32_t Budget::kept(std::int32_t tokens) const noexcept {
     const std::int64_t all = tokens;
     const std::int64_t wanted =
         keep > 0 ? keep : std::max<std::int64_t>(1, all * keep_permille / 1000);
     return static_cast<std::int32_t>(std::min(wanted, all));
 }
 
-std::int32_t Parameters::pivots(std::int32_t kept) const noexcept {
-    return static_cast<std::int32_t>(std::floor(pivot_ratio * static_cast<float>(kept)));
-}
-
-std::string Parameters::fault() const {
-    const auto value = [](double number) {
-        std::string text = std::to_string(number);
-        text.erase(text.find_last_not_of('0') + 1);
-        return text.back() == '.' ? text + '0' : text;
-    };
+std::string Budget::fault() const {
     if (keep < 0 || keep_permille < 0 || (keep > 0) == (keep_permille > 0)) {
         return "keep=" + std::to_string(keep) +
                " and keep_permille=" + std::to_string(keep_permille) +
@@ -30,17 +41,42 @@ std::string Parameters::fault() const {
     if (keep_permille > 1000) {
         return "keep_permille is " + std::to_string(keep_permille) + ", expected 1 to 1000";
     }
+    return {};
+}
+
+std::int32_t Parameters::pivots(std::int32_t kept) const noexcept {
+    return share_of(pivot_ratio, kept);
+}
+
+std::string Parameters::fault() const {
+    if (std::string budget = Budget::fault(); !budget.empty()) {
+        return budget;
+    }
     if (!(pivot_ratio >= 0 && pivot_ratio <= 1)) {
-        return "pivot_ratio is " + value(pivot_ratio) + ", expected a number from 0 to 1";
+        return unexpected("pivot_ratio", pivot_ratio, kShare);
     }
     if (!(alpha >= 0 && alpha <= 1)) {
-        return "alpha is " + value(alpha) + ", expected a number from 0 to 1";
+        return unexpected("alpha", alpha, kShare);
     }
     if (!std::isfinite(theta)) {
-        return "theta is " + value(theta) + ", expected a finite number";
+        return unexpected("theta", theta, "a finite number");
     }
     if (!(std::isfinite(eps) && eps >= 0)) {
-        return "eps is " + value(eps) + ", expected a finite number of at least 0";
+        return unexpected("eps", eps, "a finite number of at least 0");
+    }
+    return {};
+}
+
+std::int32_t DeduplicateParameters::important(std::int32_t kept) const noexcept {
+    return share_of(important_ratio, kept);
+}
+
+std::string DeduplicateParameters::fault() const {
+    if (std::string budget = Budget::fault(); !budget.empty()) {
+        return budget;
+    }
+    if (!(important_ratio >= 0 && important_ratio <= 1)) {
+        return unexpected("important_ratio", important_ratio, kShare);
     }
     return {};
 }

@@ -91,8 +91,8 @@ void define(nb::module_& module, const char* name, const char* description, Op o
         [op](nb::handle features, nb::handle importance, nb::handle prior, nb::handle grid,
              std::int64_t keep, std::int64_t keep_permille, float pivot_ratio, float alpha,
              float theta, float eps, bool pivots_block, const std::optional<std::string>& dtype) {
-            const Parameters parameters{keep,  keep_permille, pivot_ratio, alpha,
-                                        theta, eps,           pivots_block};
+            const Parameters parameters{{keep, keep_permille}, pivot_ratio, alpha, theta, eps,
+                                        pivots_block};
             require_valid(parameters);
             return op(Arguments(features, importance, prior, grid, is_bfloat16(dtype)), parameters);
         },

@@ -1,6 +1,6 @@
 // The arithmetic that decides which tokens stay, once for the CPU, the GPU and the host driver.
-// Every operation is a single rounded float32 step, in the order of d2export/pruning/reference.py,
-// so that equal inputs decide alike everywhere.
+// Every operation is a single rounded float32 step, in the order of d2export/pruning/reference.py
+// and of the references in d2export/pruning/rules, so that equal inputs decide alike everywhere.
 #pragma once
 
 #include <cmath>
@@ -14,6 +14,8 @@
 #endif
 
 namespace d2export::rules {
+
+constexpr float kLargestFinite = 3.402823466e38F;
 
 // Multiplication and addition that no compiler fuses into one rounding. Host code that includes
 // this file is compiled with -ffp-contract=off.
@@ -122,5 +124,43 @@ D2EXPORT_HOST_DEVICE float unit_scale(float squared_length) noexcept {
     const float length = square_root(squared_length);
     return length > 0 ? divide(1.0F, length) : 0.0F;
 }
+
+// Factor that makes a direction of a vector of this squared length: 0 for a zero vector, and for
+// one that is not finite or whose squares float32 cannot add up. Where it is 0, the direction is
+// zero, also where the vector has NaN or an infinity: D2Prune knows no such exception.
+D2EXPORT_HOST_DEVICE float direction_scale(float squared_length) noexcept {
+    return squared_length <= kLargestFinite ? unit_scale(squared_length) : 0.0F;
+}
+
+// --- DppPrune ------------------------------------------------------------------------------------
+
+constexpr float kLargestScore = 1e30F;     // beyond it a score counts as this
+constexpr float kSmallestQuality = 1e-6F;  // of the least relevant token
+constexpr float kExhausted = 1e-5F;  // a token lies in the span of the kept ones: so little is left
+
+// An infinity becomes the `high`est or `low`est finite score (1 and -1 where none is), NaN stays.
+D2EXPORT_HOST_DEVICE float finite_score(float score, float low, float high) noexcept {
+    const float known = score > kLargestFinite ? high : score < -kLargestFinite ? low : score;
+    return known > kLargestScore ? kLargestScore : known < -kLargestScore ? -kLargestScore : known;
+}
+
+// Of a finite score, all of which (but NaN) lie from `low` to `high`.
+D2EXPORT_HOST_DEVICE float quality(float score, float low, float high) noexcept {
+    if (score != score) {
+        return kSmallestQuality;
+    }
+    const float spread = divide(add(score, -low), add(high, -low));
+    return high > low ? add(spread, kSmallestQuality) : 1.0F;
+}
+
+// What a token adds to the volume: `left` is its share outside the span of the kept ones. Not a
+// candidate, it has less than any that is.
+D2EXPORT_HOST_DEVICE float gain(float quality, float left) noexcept {
+    return left <= kExhausted ? -1.0F : multiply(multiply(quality, quality), left);
+}
+
+// --- DeduplicatePrune ----------------------------------------------------------------------------
+
+constexpr std::int32_t kRemovedAtOnce = 8;
 
 }  // namespace d2export::rules

@@ -1,4 +1,5 @@
-// D2Prune on the CPU, on one thread: arXiv 2512.19443, exactly as docs/algorithm.md has it.
+// The ops on the CPU, on one thread: D2Prune (arXiv 2512.19443) exactly as docs/algorithm.md has
+// it, the others as d2export/pruning/rules has them.
 //
 // Reentrant, deterministic; no allocation, no exception, no global state.
 #pragma once
@@ -7,18 +8,31 @@
 #include <cstdint>
 
 #include "d2export/parameters.h"
+#include "d2export/rule_parameters.h"
 #include "d2export/tensors.h"
 
 namespace d2export {
 
-// Bytes of scratch memory that select() needs: O(N + kept * C).
+// Bytes of scratch memory that select() needs: O(N + kept * C); besides, DppPrune holds kept * N
+// floats, and DeduplicatePrune the cosines of all pairs of tokens that are not picked by
+// importance.
 std::size_t scratch_bytes(const Shape& shape, const Parameters& parameters) noexcept;
+std::size_t scratch_bytes(const Shape& shape, const MaxMinParameters& parameters) noexcept;
+std::size_t scratch_bytes(const Shape& shape, const DppParameters& parameters) noexcept;
+std::size_t scratch_bytes(const Shape& shape, const DeduplicateParameters& parameters) noexcept;
 
 // Writes the kept token ids of each picture, ascending, to `indices` [B, M], M = kept(N).
 //
 // `parameters` have no fault(), the shape no negative extent and at least one head.
-// `scratch` has scratch_bytes() bytes at any alignment.
+// `inputs` that an op does not have may be null. `scratch` has scratch_bytes() bytes at any
+// alignment.
 void select(const Shape& shape, const Inputs& inputs, const Parameters& parameters,
+            std::int32_t* indices, void* scratch) noexcept;
+void select(const Shape& shape, const Inputs& inputs, const MaxMinParameters& parameters,
+            std::int32_t* indices, void* scratch) noexcept;
+void select(const Shape& shape, const Inputs& inputs, const DppParameters& parameters,
+            std::int32_t* indices, void* scratch) noexcept;
+void select(const Shape& shape, const Inputs& inputs, const DeduplicateParameters& parameters,
             std::int32_t* indices, void* scratch) noexcept;
 
 // Copies the rows `indices` [B, M] of `features` [B, N, C] to `kept` [B, M, C].

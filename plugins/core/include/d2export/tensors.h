@@ -1,4 +1,4 @@
-// What the op D2Prune reads and writes: shapes, element types, pointers.
+// What the ops read and write: shapes, element types, pointers.
 #pragma once
 
 #include <cstddef>
@@ -21,8 +21,8 @@ struct Shape {
     std::int32_t channels = 0;
 };
 
-// Inputs of the op, row-major and contiguous, not owned. On the host for select(), on the device
-// for cuda::prune().
+// Inputs of an op, row-major and contiguous, not owned; it has the first kInputs of its parameters.
+// On the host for select(), on the device for cuda::prune().
 struct Inputs {
     const void* features = nullptr;     // [B, N, C] of `type`
     const float* importance = nullptr;  // [B, H, N]
