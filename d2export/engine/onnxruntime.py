@@ -23,6 +23,7 @@ def open_session(
     threads: int | None = None,
     extra_outputs: tuple[str, ...] = (),
     only_outputs: tuple[str, ...] = (),
+    given: tuple[str, ...] = (),
 ) -> onnxruntime.InferenceSession:
     """A session for the graph in the file `model`, whose weights lie beside it.
 
@@ -34,6 +35,7 @@ def open_session(
         threads: of one operator; all cores if None.
         extra_outputs: values inside the graph to return behind its own outputs.
         only_outputs: values inside the graph to return instead; only what they need runs.
+        given: values inside the graph that are inputs then, instead of being computed.
 
     Raises:
         EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing, or
@@ -54,7 +56,7 @@ def open_session(
     custom_op.register(options, provider)
     try:
         emulate = precision == "bf16" and provider == "cpu"
-        source = _source(model, emulate, extra_outputs, only_outputs, options)
+        source = _source(model, emulate, extra_outputs, only_outputs, given, options)
         session = ort.InferenceSession(source, options, providers=[name])
     except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
         if type(error).__module__.startswith("onnxruntime"):
@@ -105,6 +107,7 @@ def _source(
     emulate: bool,
     extra_outputs: tuple[str, ...],
     only_outputs: tuple[str, ...],
+    given: tuple[str, ...],
     options: onnxruntime.SessionOptions,
 ) -> str | bytes:
     """The file itself, or its bytes where outputs are others or bfloat16 needs emulation."""
@@ -124,7 +127,7 @@ def _source(
         ) from None
     graph = onnx.load(os.fspath(model), load_external_data=False)
     if only_outputs:
-        keep_only(graph.graph, only_outputs)
+        keep_only(graph.graph, only_outputs, given)
     known = {output.name for output in graph.graph.output}
     graph.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in extra_outputs if name not in known

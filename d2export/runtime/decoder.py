@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -92,22 +94,30 @@ class DecoderRunner:
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
         """The decoder graph."""
+        return self.open()
+
+    def open(
+        self, only_outputs: tuple[str, ...] = (), given: tuple[str, ...] = ()
+    ) -> onnxruntime.InferenceSession:
+        """A new session over the graph or a part of it, on this runner's provider and threads."""
         return open_session(
             self.bundle.path(self.graph.path),
             precision=self.bundle.manifest.precision,
             provider=self._provider,
             threads=self._threads,
+            only_outputs=only_outputs,
+            given=given,
         )
 
     @cached_property
     def dtype(self) -> Any:
         """Of visual tokens, keys and values: bfloat16 is emulated in float32."""
-        types = {value.name: value.type for value in self.session.get_inputs()}
-        return np.float16 if types["image_embeds"] == "tensor(float16)" else np.float32
+        types = {value.name: value.dtype for value in self.graph.inputs}
+        return np.float16 if types["image_embeds"] == "float16" else np.float32
 
     def start(self) -> Sequence:
         """A sequence without tokens."""
-        return Sequence(dict.fromkeys(self._cache_inputs, _value(self._nothing)))
+        return Sequence({name: _value(array) for name, array in self.nothing_before().items()})
 
     def prefill(self, sequence: Sequence, prompt: Prompt) -> Step:
         """Append a prompt with its images.
@@ -116,18 +126,8 @@ class DecoderRunner:
             UsageError: the sequence becomes longer than the model's context.
             BundleError: ONNX Runtime cannot run the graph on it.
         """
-        new = len(prompt.input_ids)
-        if sequence.length + new > self.text.max_positions:
-            raise UsageError(
-                f"the prompt has {sequence.length + new} tokens, this model's context "
-                f"{self.text.max_positions}",
-                "Use fewer or smaller pictures, or a shorter prompt.",
-            )
-        feeds = self._feeds(prompt, sequence.length)
-        if self.bundle.manifest.selector.prior.source == "file":
-            feeds["prior"] = prompt.prior
         binding = self.session.io_binding()
-        for name, array in feeds.items():
+        for name, array in self.feeds(prompt, sequence.length).items():
             binding.bind_ortvalue_input(name, _value(array))
         for name, value in sequence.past.items():
             binding.bind_ortvalue_input(name, value)
@@ -135,32 +135,13 @@ class DecoderRunner:
             kept_there = self._provider if output.name.startswith("present.") else "cpu"
             binding.bind_output(output.name, kept_there)
         start = time.perf_counter()
-        self._run(binding)
+        with self.explained():
+            self.session.run_with_iobinding(binding)
         seconds = time.perf_counter() - start
         logits, positions, *present = binding.get_outputs()
         sequence.past = dict(zip(self._cache_inputs, present, strict=True))
-        sequence.length += new
+        sequence.length += len(prompt.input_ids)
         return Step(logits.numpy()[0], positions.numpy(), seconds)
-
-    def decided_on(self, prompt: Prompt) -> list[npt.NDArray[Any]]:
-        """What the op of a fresh sequence gets: `[1, T, hidden]` states, importance, prior.
-
-        Only the layers below K run. Needs the onnx package.
-        """
-        layer = self.bundle.manifest.selector.prune_layer
-        assert layer is not None
-        names = (f"layers.{layer - 1}", "importance", "prior")
-        session = open_session(
-            self.bundle.path(self.graph.path),
-            precision=self.bundle.manifest.precision,
-            provider=self._provider,
-            threads=self._threads,
-            only_outputs=names,
-        )
-        wanted = {value.name for value in session.get_inputs()}
-        feeds = {**self._feeds(prompt, 0), "prior": prompt.prior}
-        feeds |= dict.fromkeys(self._cache_inputs, self._nothing)
-        return list(session.run(names, {name: feeds[name] for name in wanted}))
 
     def step(self, sequence: Sequence, token: int) -> Step:
         """Append one token of text."""
@@ -178,37 +159,53 @@ class DecoderRunner:
             np.zeros(0, np.float32),
         )
 
-    def _feeds(self, prompt: Prompt, before: int) -> dict[str, npt.NDArray[Any]]:
-        """A prompt behind `before` tokens, as inputs of the graph."""
-        new = len(prompt.input_ids)
-        return {
+    def feeds(self, prompt: Prompt, before: int = 0) -> dict[str, npt.NDArray[Any]]:
+        """A prompt behind `before` tokens, as inputs of the graph.
+
+        Raises:
+            UsageError: together they are longer than the model's context.
+        """
+        length = before + len(prompt.input_ids)
+        if length > self.text.max_positions:
+            raise UsageError(
+                f"the prompt has {length} tokens, this model's context {self.text.max_positions}",
+                "Use fewer or smaller pictures, or a shorter prompt.",
+            )
+        feeds = {
             "input_ids": prompt.input_ids[None],
             "image_embeds": np.ascontiguousarray(prompt.image_embeds, self.dtype),
             "visual_positions": prompt.visual_positions,
             "image_lengths": prompt.image_lengths,
             "token_grid": prompt.token_grid,
-            "position_ids": np.arange(before, before + new)[None],
+            "position_ids": np.arange(before, length)[None],
         }
+        if self.bundle.manifest.selector.prior.source == "file":
+            feeds["prior"] = prompt.prior
+        return feeds
 
-    @property
-    def _nothing(self) -> npt.NDArray[Any]:
-        """Keys, or values, of no token."""
-        return np.zeros((1, self.text.kv_heads, 0, self.text.head_dim), self.dtype)
+    def nothing_before(self) -> dict[str, npt.NDArray[Any]]:
+        """Keys and values of no token, as inputs of the graph."""
+        nothing = np.zeros((1, self.text.kv_heads, 0, self.text.head_dim), self.dtype)
+        return dict.fromkeys(self._cache_inputs, nothing)
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turns ONNX Runtime's own exceptions into a BundleError."""
+        try:
+            yield
+        except Exception as error:  # bare types of C++ bindings; with a binding, a RuntimeError
+            if type(error) is RuntimeError or type(error).__module__.startswith("onnxruntime"):
+                raise BundleError(
+                    f"ONNX Runtime cannot run {self.graph.path} of {self.bundle.root}: "
+                    f"{' '.join(str(error).split())[:400]}",
+                    "Is there enough memory? Else build the bundle again.",
+                ) from None
+            raise
 
     @cached_property
     def _cache_inputs(self) -> list[str]:
         names = [value.name for value in self.graph.inputs]
         return [name for name in names if name.startswith("past_key_values.")]
-
-    def _run(self, binding: Any) -> None:
-        try:
-            self.session.run_with_iobinding(binding)
-        except RuntimeError as error:  # with a binding, onnxruntime raises nothing more specific
-            raise BundleError(
-                f"ONNX Runtime cannot run {self.graph.path} of {self.bundle.root}: "
-                f"{' '.join(str(error).split())[:400]}",
-                "Is there enough memory? Else build the bundle again.",
-            ) from None
 
 
 def _value(array: npt.NDArray[Any]) -> onnxruntime.OrtValue:

@@ -14,6 +14,7 @@ from d2export.errors import UsageError
 from d2export.models.tiling import normalize
 from d2export.progress import Progress
 from d2export.runtime.decoder import Prompt
+from d2export.runtime.decoder_part import DecoderPart
 from d2export.runtime.generate import Generator
 from d2export.verify.accuracy import Tolerances
 from d2export.verify.check import NEAR_TIE
@@ -234,7 +235,10 @@ def _explain(
 
     manifest = generator.bundle.manifest
     visual = prompt.visual_positions
-    states, importance, prior = generator.decoder.decided_on(prompt)
+    layer = manifest.selector.prune_layer
+    assert layer is not None
+    part = DecoderPart(generator.decoder, (f"layers.{layer - 1}", "importance", "prior"))
+    states, importance, prior = part(prompt)
     graph = Scored(
         torch.from_numpy(states[:, visual]),
         torch.from_numpy(importance[..., visual]),

@@ -215,7 +215,9 @@ def test_pictures_that_are_not_cut_up(square_prior: Path, bundle: Path) -> None:
 
 
 def test_layers_above_are_not_run(bundle: Path) -> None:
-    inputs = {value.name for value in ImportanceRunner(read_bundle(bundle)).session.get_inputs()}
+    inputs = {
+        value.name for value in ImportanceRunner(read_bundle(bundle)).part.session.get_inputs()
+    }
     text = {"input_ids", "image_embeds", "visual_positions", "position_ids"}
     past = {f"past_key_values.{i}.{part}" for i in range(LAYER) for part in ("key", "value")}
     assert text <= inputs <= text | past
