@@ -11,7 +11,7 @@ from torch import Tensor
 
 from d2export.pruning.parameters import share_of
 from d2export.pruning.rule_parameters import DeduplicateParameters
-from d2export.pruning.rules.vectors import descending, directions
+from d2export.pruning.rules.vectors import descending, whole_directions
 
 REMOVED_AT_ONCE = 8  # as in the paper's code
 
@@ -23,6 +23,9 @@ def reference(features: Tensor, importance: Tensor, parameters: DeduplicateParam
     its tokens at even places are compared with those at odd places, and of the even ones the (at
     most 8) most similar to any odd one go. Ties: the earlier place goes first. What remains stays
     in its order, those of even places before those of odd ones.
+
+    Cosines are those of directions in whole numbers [ours]: the rounds are a chain, in which a
+    single flip by rounding would change every round behind it.
 
     The paper's code leaves the even ones sorted by similarity; here they keep their order [ours],
     so that rounding cannot rearrange the next round.
@@ -44,8 +47,8 @@ def reference(features: Tensor, importance: Tensor, parameters: DeduplicateParam
     missing = wanted - count
     if missing == 0:
         return important.sort().values.to(torch.int32)
-    unit = directions(features)
-    cosine = unit @ unit.T
+    whole = whole_directions(features)
+    cosine = whole @ whole.T
     while len(rest) > missing:
         even, odd = rest[::2], rest[1::2]
         surplus = min(REMOVED_AT_ONCE, len(rest) - missing, len(even))

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from d2export.pruning.rule_parameters import MaxMinParameters
-from d2export.pruning.rules.vectors import directions
+from d2export.pruning.rules.vectors import whole_directions
 
 
 def reference(features: Tensor, parameters: MaxMinParameters) -> Tensor:
     """Kept token ids of one image, ascending.
 
-    The distance of two tokens is 1 - cosine. The first is the token farthest from its nearest
+    The distance of two tokens is 1 - cosine, of their directions in whole numbers [ours]. The first is the token farthest from its nearest
     neighbour; then, again and again, the one farthest from the nearest token kept. Ties go to
     the lower index.
 
@@ -30,9 +30,9 @@ def reference(features: Tensor, parameters: MaxMinParameters) -> Tensor:
     wanted = parameters.kept(tokens)
     if wanted == tokens:
         return torch.arange(tokens, dtype=torch.int32)
-    unit = directions(features)
+    whole = whole_directions(features)
     # Distances are compared as cosines: the nearest other token is the one of highest cosine.
-    cosine = unit @ unit.T
+    cosine = whole @ whole.T
     nearest = cosine.masked_fill(torch.eye(tokens, dtype=torch.bool), -torch.inf).amax(dim=1)
     kept: list[int] = []
     for _ in range(wanted):
