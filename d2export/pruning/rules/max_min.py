@@ -16,9 +16,9 @@ from d2export.pruning.rules.vectors import whole_directions
 def reference(features: Tensor, parameters: MaxMinParameters) -> Tensor:
     """Kept token ids of one image, ascending.
 
-    The distance of two tokens is 1 - cosine, of their directions in whole numbers [ours]. The first is the token farthest from its nearest
-    neighbour; then, again and again, the one farthest from the nearest token kept. Ties go to
-    the lower index.
+    The distance of two tokens is 1 - cosine, of their directions in whole numbers [ours]. The
+    first is the token farthest from its nearest neighbour; then, again and again, the one
+    farthest from the nearest token kept. Ties go to the lower index.
 
     Args:
         features: `[N, C]`.

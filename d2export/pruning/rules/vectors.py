@@ -21,7 +21,7 @@ def directions(features: Tensor) -> Tensor:
 
 
 def whole_directions(features: Tensor) -> Tensor:
-    """`[N, C]` float32 directions in whole numbers: unit vectors times 2048, rounded (half to even).
+    """`[N, C]` float32 directions in whole numbers: unit vectors times 2048, half to even.
 
     Their products are whole numbers below 2^24, which float32 adds exactly in any order, and so do
     integers and tensor cores (float16 and TF32 hold -2048 to 2048): every implementation finds the
