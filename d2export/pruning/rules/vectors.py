@@ -30,12 +30,13 @@ def whole_directions(features: Tensor) -> Tensor:
     in half precision does.
 
     The length is the square root of a float64 sum, rounded to float32; zero vectors, and those
-    whose length is no finite float32, become zero.
+    whose length or its inverse is no finite float32, become zero.
     """
     wide = features.float()
     length = (wide.double() * wide.double()).sum(dim=-1, keepdim=True).sqrt().float()
-    directed = (length > 0) & length.isfinite()
-    unit = wide * torch.where(directed, 1 / length, torch.zeros_like(length))
+    inverse = 1 / length
+    directed = (inverse > 0) & inverse.isfinite()
+    unit = wide * torch.where(directed, inverse, torch.zeros_like(length))
     return torch.where(directed, (unit * WHOLE).round(), torch.zeros_like(unit))
 
 
