@@ -132,6 +132,27 @@ D2EXPORT_HOST_DEVICE float direction_scale(float squared_length) noexcept {
     return squared_length <= kLargestFinite ? unit_scale(squared_length) : 0.0F;
 }
 
+// --- Directions in whole numbers: MaxMinPrune, DeduplicatePrune ---------------------------------
+//
+// Their products are whole numbers below 2^24: int32 and float32 add them without rounding, in any
+// order.
+
+constexpr float kWhole = 2048.0F;  // length of a direction
+
+// Factor that scales a vector to length 1, from the sum of its squares, added in float64. 0 where
+// the length or its inverse is no finite float32: such a vector has the direction 0 0 ... 0.
+D2EXPORT_HOST_DEVICE float whole_scale(double squared_length) noexcept {
+    const float inverse = divide(1.0F, static_cast<float>(std::sqrt(squared_length)));
+    return inverse <= kLargestFinite ? inverse : 0.0F;
+}
+
+// One number of the direction, half to even, of a channel of a vector whose scale is not 0.
+D2EXPORT_HOST_DEVICE float whole_number(float channel, float scale) noexcept {
+    constexpr float kNoFraction = 12582912.0F;  // floats of this size are whole
+    const float number = multiply(multiply(channel, scale), kWhole);
+    return add(add(number, kNoFraction), -kNoFraction);
+}
+
 // --- DppPrune ------------------------------------------------------------------------------------
 
 constexpr float kLargestScore = 1e30F;     // beyond it a score counts as this
