@@ -44,6 +44,20 @@ def shuffled(seed: int, tokens: int) -> Tensor:
     return torch.randperm(tokens, generator=torch.Generator().manual_seed(seed))
 
 
+def exact_products(features: Tensor) -> list[list[int]]:
+    """Products of the directions in whole numbers, each pair, in Python's integers.
+
+    For finite features that are neither huge nor tiny.
+    """
+    wide = features.numpy().astype(np.float64)
+    length = np.sqrt((wide * wide).sum(axis=1, keepdims=True)).astype(np.float32)
+    with np.errstate(divide="ignore"):
+        inverse = np.where(length > 0, np.float32(1) / length, np.float32(0))
+    unit = features.numpy().astype(np.float32) * inverse
+    whole = [[int(value) for value in token] for token in np.rint(unit * np.float32(2048))]
+    return [[sum(x * y for x, y in zip(a, b, strict=True)) for b in whole] for a in whole]
+
+
 def budgets(tokens: int) -> Iterable[int]:
     """Every number of tokens that can stay."""
     return range(1, tokens + 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -102,7 +104,7 @@ def by_pivots(features: Tensor, count: int, pivots: int) -> tuple[list[int], flo
     unit = torch.nn.functional.normalize(wide, dim=1)
     norms = wide.abs().sum(dim=1).tolist()
     order = sorted(range(len(norms)), key=lambda token: -norms[token])
-    gaps = [norms[a] - norms[b] for a, b in zip(order, order[1:], strict=False)]
+    gaps = [norms[a] - norms[b] for a, b in pairwise(order)]
     heads = order[: min(pivots, count)]
     margin = min(gaps[: len(heads)], default=INF)
     shares = [0] * len(heads)
@@ -142,7 +144,7 @@ def test_more_tokens_are_those_of_a_smaller_budget_and_one_more(
     features = data.draw(features_of_any_kind(tokens))[0]
     growing = [set(kept(features, count, pivots)) for count in budgets(tokens)]
     assert [len(ids) for ids in growing] == list(budgets(tokens))
-    assert all(fewer < more for fewer, more in zip(growing, growing[1:], strict=False))
+    assert all(fewer < more for fewer, more in pairwise(growing))
 
 
 @settings(max_examples=60, deadline=None)

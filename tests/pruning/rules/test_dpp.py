@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import assume, given, settings
@@ -88,21 +90,20 @@ def test_equally_important_tokens_span_the_largest_volume(
 
 
 @pytest.mark.parametrize(
-    ("b", "pair", "triple"), [(3.0, [0, 1], [0, 1, 2]), (2.25, [0, 2], [0, 1, 2])]
+    ("b", "order"), [(3.0, [0, 1, 4, 2]), (2.25, [0, 2, 4, 1])], ids=["relevance", "angle"]
 )
-def test_relevance_outweighs_a_right_angle_and_does_not(
-    b: float, pair: list[int], triple: list[int]
-) -> None:
-    # Importance 4, b, 2, 0, so q = 1, b/4, 1/2, 0. The first is a. Gains q² left:
-    #            b, q = 3/4           b, q = 9/16           c             d
-    #   a        9/16 · 3/4 = 0.42    81/256 · 3/4 = 0.24   1/4 · 1       0
-    #   a, b                                                1/4 · 2/3     0     next, c
-    #   a, c                          81/256 · 1/2                        0     next, b
-    # left of c outside {a, b}: its part along b is 1/2 / sqrt(3/4), squared 1/3.
-    importance = torch.tensor([4, b, 2, 0])
-    assert kept(ABCD, importance, 1) == [0]
-    assert kept(ABCD, importance, 2) == pair
-    assert kept(ABCD, importance, 3) == triple
+def test_relevance_outweighs_a_right_angle_and_does_not(b: float, order: list[int]) -> None:
+    # e is at a right angle to a, b, c. Importance 4, b, 2, 0, 1.7, so q = 1, b/4, 1/2, 0, 0.425.
+    # The first is a. Gains, q² times what is left:
+    #            b, q = 3/4           b, q = 9/16          c                   e
+    #   a        9/16 · 3/4 = 0.42    81/256 · 3/4 = 0.24  1/4 · 1 = 0.25      0.18
+    #   a, b                                               1/4 · 2/3 = 0.17    0.18
+    #   a, c                          81/256 · 1/2 = 0.16                      0.18
+    # What is left of c outside {a, b}: its part along b, 1/2 / sqrt(3/4), squared is 1/3.
+    tokens = torch.cat([ABCD, rows((1, -1, 0, 0))])
+    importance = torch.tensor([4, b, 2, 0, 1.7])
+    for count in budgets(4):
+        assert kept(tokens, importance, count) == sorted(order[:count])
 
 
 @pytest.mark.parametrize(
@@ -140,6 +141,15 @@ def test_of_identical_tokens_that_are_equally_important_the_lowest_indices_stay(
     assert all(kept(tokens, importance, n) == list(range(n)) for n in budgets(6))
 
 
+@settings(max_examples=50, deadline=None)
+@given(seed=seeds, channels=st.integers(1, 9))
+def test_the_first_of_equally_important_tokens_is_the_first_of_all(
+    seed: int, channels: int
+) -> None:
+    # The squares of a direction add up to 1 give or take a rounding: that chooses nothing.
+    assert kept(normal(seed, 9, channels), torch.ones(9), 1) == [0]
+
+
 def test_a_share_is_rounded_down_but_keeps_one() -> None:
     for permille, expected in ((1, [0]), (499, [0]), (500, [0, 2]), (750, [0, 2, 3])):
         found = reference(ABCD, torch.ones(4), DppParameters(keep_permille=permille))
@@ -150,13 +160,16 @@ def test_a_share_is_rounded_down_but_keeps_one() -> None:
 
 
 def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[list[int], float]:
-    """Ids in the order they are taken, and the least lead of a determinant over the next one."""
+    """Ids in the order they are taken, and the least lead of a determinant over the next one.
+
+    A determinant that has lost more than 99 % to the tokens before it counts as without lead.
+    """
     unit = torch.nn.functional.normalize(features.double(), dim=1)
     wide = importance.double()
     q = (wide - wide.min()) / (wide.max() - wide.min()) + SMALLEST_QUALITY
     kernel = q[:, None] * (unit @ unit.T) * q
     taken: list[int] = []
-    lead = INF
+    lead, before = INF, 1.0
     for _ in range(count):
         volume = {
             token: float(torch.linalg.det(kernel[[*taken, token]][:, [*taken, token]]))
@@ -166,7 +179,10 @@ def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[li
         first, *rest = sorted(volume, key=lambda token: -volume[token])
         if rest:
             lead = min(lead, 1 - volume[rest[0]] / volume[first])
+        if volume[first] < 0.01 * before * float(q[first] ** 2):
+            lead = 0.0
         taken.append(first)
+        before = volume[first]
     return taken, lead
 
 
@@ -175,12 +191,25 @@ def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[li
 def test_equals_the_largest_determinants_in_float64(
     seed: int, tokens: int, data: st.DataObject
 ) -> None:
-    channels = data.draw(st.integers(tokens, 12))  # the tokens span a volume
-    features, importance = normal(seed, tokens, channels), normal(seed ^ 1, tokens)
+    channels = data.draw(st.integers(tokens, 12))  # the tokens span a volume, at acute angles
+    features, importance = normal(seed, tokens, channels) + 1, normal(seed ^ 1, tokens)
     count = data.draw(st.integers(1, tokens - 1))
     taken, lead = by_determinant(features, importance, count)
     assume(lead > LEAD)
     assert kept(features, importance, count) == sorted(taken)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=seeds, channels=st.integers(1, 4), data=st.data())
+def test_where_all_dimensions_are_spanned_importance_decides(
+    seed: int, channels: int, data: st.DataObject
+) -> None:
+    features, importance = normal(seed, 9, channels), normal(seed ^ 1, 9)
+    taken, lead = by_determinant(features, importance, channels)
+    assume(lead > LEAD)
+    count = data.draw(st.integers(channels, 8))
+    rest = [token for token in importance.argsort(descending=True).tolist() if token not in taken]
+    assert kept(features, importance, count) == sorted(taken + rest[: count - channels])
 
 
 @settings(max_examples=50, deadline=None)
@@ -213,7 +242,7 @@ def test_more_tokens_are_those_of_a_smaller_budget_and_one_more(
     importance = data.draw(scores_of_any_kind(tokens).filter(lambda scores: scores.dim() == 2))[0]
     growing = [set(kept(features, importance, count)) for count in budgets(tokens)]
     assert [len(ids) for ids in growing] == list(budgets(tokens))
-    assert all(fewer < more for fewer, more in zip(growing, growing[1:], strict=False))
+    assert all(fewer < more for fewer, more in pairwise(growing))
 
 
 @settings(max_examples=60, deadline=None)

@@ -13,8 +13,9 @@ from d2export.pruning.rules.vectors import (
     directions,
     finite,
     mean_over_heads,
+    whole_directions,
 )
-from tests.rule_cases import INF, NAN, normal, rows, scores_of_any_kind, seeds
+from tests.rule_cases import INF, NAN, normal, rows, scores_of_any_kind, seeds, shuffled
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -48,6 +49,59 @@ def test_directions_do_not_depend_on_length(seed: int, exponent: int) -> None:
     found = directions(tokens)
     assert directions(tokens * 2.0**exponent).equal(found)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(5), rtol=0, atol=1e-6)
+
+
+# --- Directions in whole numbers ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_whole_directions_have_length_2048(dtype: torch.dtype) -> None:
+    # 2048 · 3/5 = 1228.8 and 2048 · 4/5 = 1638.4; 2048 / sqrt(2) = 1448.2.
+    tokens = torch.tensor([[0, -4], [3, 4], [-3, 4], [7, 7]], dtype=dtype)
+    found = whole_directions(tokens)
+    assert found.dtype == torch.float32
+    assert found.tolist() == [[0, -2048], [1229, 1638], [-1229, 1638], [1448, 1448]]
+
+
+def test_a_half_is_rounded_to_the_even_number() -> None:
+    # Of length 4096, so that each number is halved: 1/2, 3/2, 5/2 and the largest; the squares of
+    # 1, 3 and 5 add 35 to that of 4095.9957..., which float32 rounds to 4096 - 1/256 or so.
+    halves = rows((4096, 0, 0), (1, 4096, 0), (3, 4096, 0), (5, 0, 4096))
+    assert whole_directions(halves)[:3].tolist() == [[2048, 0, 0], [0, 2048, 0], [1, 2048, 0]]
+
+
+@pytest.mark.parametrize("length", [3e38, 1e30, 1.0, 1e-30, 1.2e-38])
+def test_huge_and_tiny_vectors_have_whole_directions(length: float) -> None:
+    assert whole_directions(rows((length, 0), (0, -length))).tolist() == [[2048, 0], [0, -2048]]
+
+
+def test_what_has_no_whole_direction_becomes_zero() -> None:
+    # Of the last two, the length is infinite, and 1 / length.
+    none = rows((0, 0), (NAN, 1), (INF, 1), (-INF, INF), (INF, NAN), (3e38, 3e38), (1e-45, 0))
+    assert whole_directions(none).tolist() == [[0, 0]] * 7
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=seeds, channels=st.integers(1, 500), exponent=st.integers(-30, 30))
+def test_whole_directions_are_within_half_a_step_and_do_not_depend_on_length(
+    seed: int, channels: int, exponent: int
+) -> None:
+    tokens = normal(seed, 5, channels)
+    found = whole_directions(tokens)
+    assert whole_directions(tokens * 2.0**exponent).equal(found)
+    assert found.equal(found.round())
+    unit = torch.nn.functional.normalize(tokens.double(), dim=1)
+    assert (found - 2048 * unit).abs().max() < 0.5 + 1e-3
+
+
+@settings(max_examples=50, deadline=None)
+@given(seed=seeds, channels=st.integers(1, 3000))
+def test_products_of_whole_directions_are_exact_in_any_order(seed: int, channels: int) -> None:
+    tokens, order = normal(seed, 4, channels), shuffled(seed, channels)
+    found = whole_directions(tokens)
+    exact = (found.long() @ found.long().T).tolist()
+    assert (found @ found.T).tolist() == exact
+    assert (found[:, order] @ found[:, order].T).tolist() == exact
 
 
 # --- Scores -------------------------------------------------------------------------------------
