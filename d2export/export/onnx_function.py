@@ -27,6 +27,7 @@ PARTS = {
     "FiniteScores": "finite_scores.onnx.txt",
     "Descending": "descending.onnx.txt",
     "Directions": "directions.onnx.txt",
+    "WholeDirections": "whole_directions.onnx.txt",
     "ElbowHead": "elbow_head.onnx.txt",
 }
 ELEMENT_TYPES = {

@@ -78,7 +78,7 @@ def run(example: Example, opset: int = 17, *, inlined: bool = False) -> list[Ten
             given_values[name] = value.ortvalue_from_numpy(tensor.numpy())
     outputs = OPS[example.op_type].output_names
     answers = opened.run_with_ort_values(list(outputs), given_values)
-    return [torch.from_dlpack(answer._get_c_value()) for answer in answers]
+    return [torch.from_dlpack(answer) for answer in answers]
 
 
 def check(example: Example, kept: Tensor, indices: Tensor, count: Tensor | None = None) -> None:
