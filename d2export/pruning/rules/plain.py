@@ -30,8 +30,9 @@ def stride_scores(like: Tensor, kept: int | Tensor) -> Tensor:
     # A remainder says whether one more step crosses a whole number. The quotients themselves would
     # not do: traced, the rounded division of integers becomes one of float32. What divides is a
     # tensor, because a symbolic size behind % does not trace; and not 0, which some runtimes refuse
-    # to divide even nothing by.
-    divisor = torch.full((), tokens, dtype=torch.int64, device=like.device).clamp(min=1)
+    # to divide even nothing by; and not clamped, because TensorRT's Clip takes no integers.
+    one = torch.ones((), dtype=torch.int64, device=like.device)
+    divisor = torch.maximum(one * tokens, one)
     crossed = (token * kept + tokens // 2) % divisor + kept >= tokens
     return crossed.to(torch.float32)
 
