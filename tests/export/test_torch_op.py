@@ -1,15 +1,21 @@
-"""The torch op is the selection, and its shapes are known without running it."""
+"""The torch ops are the selection, and their shapes are known without running them."""
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from d2export.errors import UsageError
+from d2export.export.ops import OPS, PADDED_OP_TYPE
 from d2export.export.torch_op import overload, prune
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning.rule_parameters import ElbowParameters
 from d2export.pruning.selection import select
+from tests.export.rule_examples import ELBOWS, OP_TYPES, exact, expected
 from tests.selection_cases import FLAVOURS, sweep
 
 OVERLOAD = overload(OP_TYPE)
@@ -105,3 +111,67 @@ def test_wrong_arguments_are_named() -> None:
     settings = PruneParameters(keep=4).attributes()
     with pytest.raises(UsageError, match=r"alpha is 2.0, expected a number from 0 to 1"):
         OVERLOAD(features, importance, prior, grid, **(settings | {"alpha": 2.0}))
+
+
+# --- The other rules ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("op_type", OP_TYPES)
+def test_eager_is_the_reference(op_type: str, dtype: torch.dtype) -> None:
+    for seed in range(25):
+        example = exact(np.random.default_rng(seed), op_type, dtype)
+        inputs = example.inputs().values()
+        kept, indices, *count = prune(op_type, *inputs, parameters=example.parameters)
+        assert kept.dtype == dtype
+        assert indices.dtype == torch.int32
+        ids = expected(example)
+        found = [[token for token in row if token >= 0] for row in indices.tolist()]
+        assert found == ids, example
+        tokens = torch.stack([image[row] for image, row in zip(example.features, ids, strict=True)])
+        bits = torch.int32 if dtype == torch.float32 else torch.int16
+        assert kept[:, : len(ids[0])].contiguous().view(bits).equal(tokens.view(bits))
+        if op_type == PADDED_OP_TYPE:
+            assert [value.tolist() for value in count] == [[len(ids[0])]]
+            assert indices.shape == kept.shape[:2] == (1, example.parameters.max_keep)
+            assert indices[:, len(ids[0]) :].eq(-1).all()
+            assert kept[:, len(ids[0]) :].eq(0).all()
+        else:
+            assert not count
+
+
+@pytest.mark.parametrize("op_type", OP_TYPES)
+def test_opcheck_of_each_rule(op_type: str) -> None:
+    for seed in range(6):
+        example = exact(np.random.default_rng(seed), op_type, torch.bfloat16)
+        inputs = example.inputs()
+        inputs["features"] = inputs["features"].nan_to_num()  # opcheck: NaN is no NaN
+        results = torch.library.opcheck(
+            overload(op_type), tuple(inputs.values()), example.parameters.attributes()
+        )
+        assert set(results.values()) == {"SUCCESS"}
+        assert {"test_schema", "test_faketensor"} <= results.keys()
+
+
+def test_the_schema_is_that_of_the_table() -> None:
+    assert str(overload("DeduplicatePrune")._schema) == (
+        "d2export::DeduplicatePrune(Tensor features, Tensor importance, int keep, "
+        "int keep_permille, float important_ratio) -> (Tensor, Tensor)"
+    )
+    for op_type, op in OPS.items():
+        schema = overload(op_type)._schema
+        names = [argument.name for argument in schema.arguments]
+        assert names == [*op.input_names, *op.defaults()]
+        assert len(schema.returns) == len(op.outputs)
+
+
+@pytest.mark.parametrize("op_type", ELBOWS)
+def test_a_number_that_depends_on_values_is_that_of_one_image(op_type: str) -> None:
+    parameters: Any = ElbowParameters(max_keep=4)
+    with pytest.raises(ValueError, match="features has 2 images"):
+        prune(op_type, torch.zeros(2, 3, 1), torch.zeros(2, 3), parameters=parameters)
+
+
+def test_a_padded_selection_has_a_limit() -> None:
+    with pytest.raises(UsageError, match="max_keep is not set"):
+        prune(PADDED_OP_TYPE, torch.zeros(1, 3, 1), torch.zeros(1, 3), parameters=ElbowParameters())
