@@ -64,10 +64,9 @@ def test_whole_directions_have_length_2048(dtype: torch.dtype) -> None:
 
 
 def test_a_half_is_rounded_to_the_even_number() -> None:
-    # Of length 4096, so that each number is halved: 1/2, 3/2, 5/2 and the largest; the squares of
-    # 1, 3 and 5 add 35 to that of 4095.9957..., which float32 rounds to 4096 - 1/256 or so.
-    halves = rows((4096, 0, 0), (1, 4096, 0), (3, 4096, 0), (5, 0, 4096))
-    assert whole_directions(halves)[:3].tolist() == [[2048, 0, 0], [0, 2048, 0], [1, 2048, 0]]
+    # 1 + 9 + 81 + 8100 + 4095² = 4096²: each number is halved, to 1/2, 3/2, 9/2, 45 and 4095/2.
+    found = whole_directions(rows((1, 3, 9, 90, 4095), (-1, -3, -9, -90, -4095)))
+    assert found.tolist() == [[0, 2, 4, 45, 2048], [0, -2, -4, -45, -2048]]
 
 
 @pytest.mark.parametrize("length", [3e38, 1e30, 1.0, 1e-30, 1.2e-38])
