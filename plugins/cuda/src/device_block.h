@@ -35,11 +35,21 @@ class TensorProducts {
         }
     }
 
+    // Rows of `to` are rows of the tile.
     __device__ __forceinline__ void store(float* to, std::int32_t pitch, std::int32_t thread) {
         __syncwarp();
         float* const tile =
             to + static_cast<std::size_t>(row_of(thread)) * pitch + column_of(thread);
         nvcuda::wmma::store_matrix_sync(tile, sums_, pitch, nvcuda::wmma::mem_row_major);
+    }
+
+    // Rows of `to` are columns of the tile.
+    __device__ __forceinline__ void store_transposed(float* to, std::int32_t pitch,
+                                                     std::int32_t thread) {
+        __syncwarp();
+        float* const tile =
+            to + static_cast<std::size_t>(column_of(thread)) * pitch + row_of(thread);
+        nvcuda::wmma::store_matrix_sync(tile, sums_, pitch, nvcuda::wmma::mem_col_major);
     }
 
  private:

@@ -6,30 +6,48 @@
 #include <cstdint>
 
 #include "d2export/parameters.h"
+#include "d2export/rule_parameters.h"
 #include "d2export/tensors.h"
 
 namespace d2export::cuda {
 
 inline constexpr std::int32_t kThreads = 256;      // of a block
 inline constexpr std::int32_t kTile = 128;         // candidates decided in one round
+inline constexpr std::int32_t kRowsAtOnce = 8;     // tokens whose rows a block reads together
 inline constexpr std::int32_t kWord = 32;          // tokens in one word of bits
 inline constexpr std::int32_t kRowTile = 64;       // candidates of one item of work
 inline constexpr std::int32_t kColumnTile = 32;    // tokens they are multiplied with
 inline constexpr std::int32_t kSplitBytes = 1024;  // of each row, in one item of work
 inline constexpr std::size_t kAlignment = 256;     // bytes, of the arrays of a workspace
 
-// Where the walk through one picture stands.
+// The ops. All but the first compare all pairs of tokens.
+enum class Rule : std::int32_t { kD2, kMaxMin, kDpp, kDeduplicate };
+
+constexpr Rule rule_of(const Parameters&) noexcept { return Rule::kD2; }
+constexpr Rule rule_of(const MaxMinParameters&) noexcept { return Rule::kMaxMin; }
+constexpr Rule rule_of(const DppParameters&) noexcept { return Rule::kDpp; }
+constexpr Rule rule_of(const DeduplicateParameters&) noexcept { return Rule::kDeduplicate; }
+
+// Where D2Prune's walk through one picture stands.
 struct Progress {
     std::int32_t next;     // rank of the first token not yet decided
     std::int32_t panel;    // tokens that candidates are compared with
     std::int32_t missing;  // tokens still to be found
 };
 
-// Arrays in device memory, each per picture.
+// The best token of one block, by DppPrune.
+struct Offer {
+    std::uint64_t key;  // rules::rank_key of its gain
+    float left;         // of its direction
+};
+
+// Arrays in device memory, each per picture; those that an op has no use for are null.
 struct Workspace {
-    std::uint64_t* keys;     // [B, N], rules::rank_key
-    std::int32_t* order;     // [B, N], tokens by rank
-    std::uint32_t* stays;    // [B, words], a bit per token
+    std::uint64_t* keys;   // [B, N], rules::rank_key
+    std::int32_t* order;   // [B, N], tokens by rank
+    std::uint32_t* stays;  // [B, words], a bit per token
+
+    // D2Prune
     std::int32_t* panel;     // [B, capacity], tokens
     float* panel_scale;      // [B, capacity], what scales each to length 1
     float* tile_scale;       // [B, kTile], the same of the candidates
@@ -39,6 +57,17 @@ struct Workspace {
     Progress* progress;      // [B]
     float* diagonal;         // [1], of the canvas
     std::int32_t* open;      // [1], pictures not yet finished
+
+    // The ops that compare all pairs
+    void* directions;         // [B, N, width] of half, whole numbers
+    float* pairs;             // [B, side, side], products of all pairs
+    float* nearest;           // [B, N], the largest of each token: with any other, later a kept one
+    float* scale;             // [B, N], what makes a direction of each token
+    float* scores;            // [B, N], importance, the mean over heads
+    float* left;              // [B, N], of each direction, outside the span of the kept ones
+    float* basis;             // [B, N, M], rows of the Cholesky factor
+    Offer* offers;            // [2, B, teams], in even steps and in odd ones
+    std::uint64_t* nearness;  // [2, B, N / 2], in even rounds and in odd ones
 };
 
 struct Problem {
@@ -50,11 +79,15 @@ struct Problem {
 
     std::int64_t row_bytes;  // of the features of one token
     std::int32_t wanted;     // M
-    std::int32_t pivots;
+    std::int32_t pivots;     // of them, picked by importance alone
+    std::int32_t words;      // of bits over all tokens
+    std::int32_t side;       // tokens of the square of all pairs, padded
+    std::int32_t width;      // channels of a direction, padded
+
+    // D2Prune
     std::int32_t capacity;  // of the panel
     std::int32_t pitch;     // of a row of products: the panel, padded, then the tile
     std::int32_t splits;    // of the channels
-    std::int32_t words;     // of bits over all tokens
     float alpha;
     float theta;
     float eps;
@@ -65,5 +98,11 @@ struct Problem {
 // kAlignment; with null memory, only their sizes are right.
 Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters, void* memory,
                 std::size_t* bytes) noexcept;
+Problem lay_out(const Shape& shape, DataType type, const MaxMinParameters& parameters, void* memory,
+                std::size_t* bytes) noexcept;
+Problem lay_out(const Shape& shape, DataType type, const DppParameters& parameters, void* memory,
+                std::size_t* bytes) noexcept;
+Problem lay_out(const Shape& shape, DataType type, const DeduplicateParameters& parameters,
+                void* memory, std::size_t* bytes) noexcept;
 
 }  // namespace d2export::cuda

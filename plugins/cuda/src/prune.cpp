@@ -7,10 +7,6 @@
 namespace d2export::cuda {
 namespace {
 
-// Tokens of all pictures together, a picture counted as no less than a tile: the kernel counts
-// them, and strides over them, in 32 bits.
-constexpr std::int64_t kMaxItems = std::int64_t{1} << 30;
-
 // What a call of CUDA returned. An error is the caller's from here on; left behind as the thread's
 // last error, it would seem to be that of the next launch, whose ever that is.
 cudaError_t taken(cudaError_t status) noexcept {
@@ -47,8 +43,19 @@ std::string excess(const std::string& found, std::int64_t limit) {
     return "features has " + found + ", expected at most " + std::to_string(limit);
 }
 
+// Blocks that have work in some phase, of one picture.
+std::int64_t useful_blocks(Rule rule, const Problem& problem) noexcept {
+    if (rule == Rule::kD2) {
+        return std::int64_t{kTile} * 2;
+    }
+    const std::int64_t rows = problem.side / kRowTile;
+    const std::int64_t tiles = rows * (rows + 1) * (kRowTile / kColumnTile) / 2;
+    return std::max<std::int64_t>(tiles, problem.side / kRowsAtOnce);
+}
+
 }  // namespace
 
+template <typename Attributes>
 std::string fault(const Shape& shape) {
     if (shape.tokens > kMaxTokens) {
         return excess(std::to_string(shape.tokens) + " tokens", kMaxTokens);
@@ -56,7 +63,12 @@ std::string fault(const Shape& shape) {
     if (shape.channels > kMaxChannels) {
         return excess(std::to_string(shape.channels) + " channels", kMaxChannels);
     }
-    const std::int64_t batch_limit = kMaxItems / std::max(shape.tokens, kTile);
+    const std::int64_t tokens = std::max(shape.tokens, 0);
+    const std::int64_t side =
+        std::max<std::int64_t>((tokens + kRowTile - 1) / kRowTile, 1) * kRowTile;
+    const std::int64_t batch_limit = rule_of(Attributes{}) == Rule::kD2
+                                         ? kMaxItems / std::max<std::int64_t>(tokens, kTile)
+                                         : kMaxPairs / (side * side);
     if (shape.batch > batch_limit) {
         return excess("a batch of " + std::to_string(shape.batch) + " pictures of " +
                           std::to_string(shape.tokens) + " tokens",
@@ -66,35 +78,39 @@ std::string fault(const Shape& shape) {
     return {};
 }
 
-std::size_t workspace_bytes(const Shape& shape, const Parameters& parameters) noexcept {
+template <typename Attributes>
+std::size_t workspace_bytes(const Shape& shape, const Attributes& attributes) noexcept {
     std::size_t bytes = 0;
-    lay_out(shape, DataType::kFloat32, parameters, nullptr, &bytes);
+    lay_out(shape, DataType::kFloat32, attributes, nullptr, &bytes);
     return bytes + kAlignment - 1;
 }
 
+template <typename Attributes>
 cudaError_t prepare(DataType type) noexcept {
-    cudaFuncAttributes attributes{};
-    return taken(cudaFuncGetAttributes(&attributes, kernel_of(type)));
+    cudaFuncAttributes known{};
+    return taken(cudaFuncGetAttributes(&known, kernel_of(rule_of(Attributes{}), type)));
 }
 
-cudaError_t prune(const Shape& shape, const Inputs& inputs, const Parameters& parameters,
+template <typename Attributes>
+cudaError_t prune(const Shape& shape, const Inputs& inputs, const Attributes& attributes,
                   void* kept, std::int32_t* indices, void* workspace,
                   cudaStream_t stream) noexcept {
     if (shape.batch == 0 || shape.tokens == 0) {
         return cudaSuccess;
     }
-    Problem problem = lay_out(shape, inputs.type, parameters, aligned(workspace), nullptr);
+    Problem problem = lay_out(shape, inputs.type, attributes, aligned(workspace), nullptr);
     problem.inputs = inputs;
     problem.kept = kept;
     problem.indices = indices;
-    const void* const kernel = kernel_of(inputs.type);
+    const Rule rule = rule_of(attributes);
+    const void* const kernel = kernel_of(rule, inputs.type);
     // All blocks of a cooperative launch run at once: no more than fit, and no more than have work.
     std::int64_t resident = 0;
     cudaError_t status = count_resident(kernel, &resident);
     if (status != cudaSuccess) {
         return status;
     }
-    const std::int64_t useful = static_cast<std::int64_t>(shape.batch) * kTile * 2;
+    const std::int64_t useful = shape.batch * useful_blocks(rule, problem);
     auto blocks = static_cast<unsigned>(std::min(useful, resident));
     void* arguments[] = {&problem};
     // Where the GPU is shared (by MPS, say) fewer fit than it says; any number gives the answer.
@@ -105,5 +121,17 @@ cudaError_t prune(const Shape& shape, const Inputs& inputs, const Parameters& pa
     }
     return status;
 }
+
+#define D2EXPORT_OP(Attributes)                                                       \
+    template std::string fault<Attributes>(const Shape&);                             \
+    template std::size_t workspace_bytes(const Shape&, const Attributes&) noexcept;   \
+    template cudaError_t prepare<Attributes>(DataType) noexcept;                      \
+    template cudaError_t prune(const Shape&, const Inputs&, const Attributes&, void*, \
+                               std::int32_t*, void*, cudaStream_t) noexcept;
+D2EXPORT_OP(Parameters)
+D2EXPORT_OP(MaxMinParameters)
+D2EXPORT_OP(DppParameters)
+D2EXPORT_OP(DeduplicateParameters)
+#undef D2EXPORT_OP
 
 }  // namespace d2export::cuda

@@ -24,53 +24,132 @@ class Layout {
     std::size_t bytes_ = 0;
 };
 
+constexpr std::int32_t kHalvesOfVector = 8;  // so that rows are copied by vectors
+
 constexpr std::int32_t up(std::int32_t value, std::int32_t step) noexcept {
     return (value + step - 1) / step;
+}
+
+std::size_t size(std::int32_t count) noexcept { return static_cast<std::size_t>(count); }
+
+// What all ops have.
+Problem begin(const Shape& shape, DataType type, std::int32_t wanted,
+              std::int32_t pivots) noexcept {
+    Problem problem{};
+    problem.shape = shape;
+    problem.inputs.type = type;
+    problem.row_bytes =
+        static_cast<std::int64_t>(shape.channels) * static_cast<std::int64_t>(bytes_of(type));
+    problem.wanted = wanted;
+    problem.pivots = pivots;
+    problem.words = up(shape.tokens, kWord);
+    problem.side = up(shape.tokens, kRowTile) * kRowTile;
+    problem.width = up(shape.channels, kHalvesOfVector) * kHalvesOfVector;
+    return problem;
+}
+
+void take_bits(Layout& layout, Problem& problem) noexcept {
+    problem.workspace.stays =
+        layout.take<std::uint32_t>(size(problem.shape.batch) * size(problem.words));
+}
+
+void take_ranking(Layout& layout, Problem& problem) noexcept {
+    const std::size_t tokens = size(problem.shape.batch) * size(problem.shape.tokens);
+    problem.workspace.keys = layout.take<std::uint64_t>(tokens);
+    problem.workspace.order = layout.take<std::int32_t>(tokens);
+}
+
+void take_pairs(Layout& layout, Problem& problem) noexcept {
+    problem.workspace.pairs =
+        layout.take<float>(size(problem.shape.batch) * size(problem.side) * size(problem.side));
+}
+
+void take_directions(Layout& layout, Problem& problem) noexcept {
+    const std::size_t tokens = size(problem.shape.batch) * size(problem.shape.tokens);
+    problem.workspace.directions = layout.take<std::uint16_t>(tokens * size(problem.width));
+}
+
+Problem finish(const Problem& problem, const Layout& layout, std::size_t* bytes) noexcept {
+    if (bytes != nullptr) {
+        *bytes = layout.bytes();
+    }
+    return problem;
 }
 
 }  // namespace
 
 Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters, void* memory,
                 std::size_t* bytes) noexcept {
-    Problem problem{};
-    problem.shape = shape;
-    problem.inputs.type = type;
-    problem.row_bytes =
-        static_cast<std::int64_t>(shape.channels) * static_cast<std::int64_t>(bytes_of(type));
-    problem.wanted = parameters.kept(shape.tokens);
-    problem.pivots = parameters.pivots(problem.wanted);
+    const std::int32_t wanted = parameters.kept(shape.tokens);
+    Problem problem = begin(shape, type, wanted, parameters.pivots(wanted));
     problem.pivots_block = parameters.pivots_block;
     problem.capacity = parameters.pivots_block ? problem.wanted : problem.wanted - problem.pivots;
     problem.pitch = up(problem.capacity, kColumnTile) * kColumnTile + kTile;
     problem.splits = std::max(1, up(static_cast<std::int32_t>(problem.row_bytes), kSplitBytes));
-    problem.words = up(shape.tokens, kWord);
     problem.alpha = parameters.alpha;
     problem.theta = parameters.theta;
     problem.eps = parameters.eps;
 
-    const auto batch = static_cast<std::size_t>(shape.batch);
-    const std::size_t tokens = batch * static_cast<std::size_t>(shape.tokens);
-    const std::size_t capacity = batch * static_cast<std::size_t>(problem.capacity);
+    const std::size_t batch = size(shape.batch);
+    const std::size_t capacity = batch * size(problem.capacity);
     const std::size_t tile = batch * kTile;
     Layout layout(memory);
+    take_ranking(layout, problem);
+    take_bits(layout, problem);
     Workspace& workspace = problem.workspace;
-    workspace.keys = layout.take<std::uint64_t>(tokens);
-    workspace.order = layout.take<std::int32_t>(tokens);
-    workspace.stays = layout.take<std::uint32_t>(batch * static_cast<std::size_t>(problem.words));
     workspace.panel = layout.take<std::int32_t>(capacity);
     workspace.panel_scale = layout.take<float>(capacity);
     workspace.tile_scale = layout.take<float>(tile);
-    workspace.products = layout.take<float>(tile * static_cast<std::size_t>(problem.splits) *
-                                            static_cast<std::size_t>(problem.pitch));
+    workspace.products = layout.take<float>(tile * size(problem.splits) * size(problem.pitch));
     workspace.rivals = layout.take<std::uint32_t>(tile * (kTile / kWord));
     workspace.blocked = layout.take<std::uint32_t>(tile);
     workspace.progress = layout.take<Progress>(batch);
     workspace.diagonal = layout.take<float>(1);
     workspace.open = layout.take<std::int32_t>(1);
-    if (bytes != nullptr) {
-        *bytes = layout.bytes();
-    }
-    return problem;
+    return finish(problem, layout, bytes);
+}
+
+Problem lay_out(const Shape& shape, DataType type, const MaxMinParameters& parameters, void* memory,
+                std::size_t* bytes) noexcept {
+    Problem problem = begin(shape, type, parameters.kept(shape.tokens), 0);
+    Layout layout(memory);
+    take_bits(layout, problem);
+    take_directions(layout, problem);
+    take_pairs(layout, problem);
+    problem.workspace.nearest = layout.take<float>(size(shape.batch) * size(shape.tokens));
+    return finish(problem, layout, bytes);
+}
+
+Problem lay_out(const Shape& shape, DataType type, const DppParameters& parameters, void* memory,
+                std::size_t* bytes) noexcept {
+    Problem problem = begin(shape, type, parameters.kept(shape.tokens), 0);
+    const std::size_t batch = size(shape.batch);
+    const std::size_t tokens = batch * size(shape.tokens);
+    Layout layout(memory);
+    take_ranking(layout, problem);
+    take_bits(layout, problem);
+    take_pairs(layout, problem);
+    Workspace& workspace = problem.workspace;
+    workspace.scale = layout.take<float>(tokens);
+    workspace.scores = layout.take<float>(tokens);
+    workspace.left = layout.take<float>(tokens);
+    workspace.basis = layout.take<float>(tokens * size(problem.wanted));
+    workspace.offers = layout.take<Offer>(2 * batch * size(up(shape.tokens, kRowsAtOnce)));
+    return finish(problem, layout, bytes);
+}
+
+Problem lay_out(const Shape& shape, DataType type, const DeduplicateParameters& parameters,
+                void* memory, std::size_t* bytes) noexcept {
+    const std::int32_t wanted = parameters.kept(shape.tokens);
+    Problem problem = begin(shape, type, wanted, parameters.important(wanted));
+    Layout layout(memory);
+    take_ranking(layout, problem);
+    take_bits(layout, problem);
+    take_directions(layout, problem);
+    take_pairs(layout, problem);
+    problem.workspace.nearness =
+        layout.take<std::uint64_t>(2 * size(shape.batch) * size(up(shape.tokens, 2)));
+    return finish(problem, layout, bytes);
 }
 
 }  // namespace d2export::cuda

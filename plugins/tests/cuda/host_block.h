@@ -42,15 +42,11 @@ class WarpProducts {
     }
 
     void store(float* to, std::int32_t pitch, std::int32_t thread) {
-        if (thread % kWarp != 0) {
-            return;
-        }
-        for (std::int32_t r = 0; r < kSide; ++r) {
-            for (std::int32_t c = 0; c < kSide; ++c) {
-                to[(row_of(thread) + r) * pitch + column_of(thread) + c] =
-                    sums_[static_cast<std::size_t>((thread / kWarp * kSide + r) * kSide + c)];
-            }
-        }
+        store_at(to, pitch, 1, thread);
+    }
+
+    void store_transposed(float* to, std::int32_t pitch, std::int32_t thread) {
+        store_at(to, 1, pitch, thread);
     }
 
  private:
@@ -60,6 +56,19 @@ class WarpProducts {
 
     static std::int32_t row_of(std::int32_t thread) { return thread / kWarp / kAcross * kSide; }
     static std::int32_t column_of(std::int32_t thread) { return thread / kWarp % kAcross * kSide; }
+
+    void store_at(float* to, std::int32_t row_step, std::int32_t column_step,
+                  std::int32_t thread) const {
+        if (thread % kWarp != 0) {
+            return;
+        }
+        for (std::int32_t r = 0; r < kSide; ++r) {
+            for (std::int32_t c = 0; c < kSide; ++c) {
+                to[(row_of(thread) + r) * row_step + (column_of(thread) + c) * column_step] =
+                    sums_[static_cast<std::size_t>((thread / kWarp * kSide + r) * kSide + c)];
+            }
+        }
+    }
 
     static float element(const unsigned char* rows, std::int32_t row, std::int32_t k) {
         T value;
@@ -158,7 +167,7 @@ class HostBlock {
         std::deque<std::vector<Copy>> groups;
     };
     struct alignas(128) Shared {
-        unsigned char bytes[sizeof(AnyShared)];
+        unsigned char bytes[std::max(sizeof(D2Shared), sizeof(PairsShared))];
     };
 
     std::int32_t index_;

@@ -1,7 +1,7 @@
-// Runs the phases of the CUDA kernel on the host: a thread of the host for each block, a barrier
-// where the kernel has one, and a workspace of exactly the size that is asked for.
+// Runs the phases of the CUDA kernels on the host: a thread of the host for each block, a barrier
+// where a kernel has one, and a workspace of exactly the size that is asked for.
 //
-// One function of plain C, for tests that call it from Python.
+// A function of plain C for each op, for tests that call it from Python.
 
 #include <condition_variable>
 #include <cstdlib>
@@ -38,14 +38,14 @@ class Barrier {
     std::int64_t round_ = 0;
 };
 
-template <typename T>
+template <typename T, Rule kRule>
 void run(const Problem& problem, std::int32_t blocks, Order order) {
     Barrier barrier(blocks);
     std::vector<std::thread> threads;
     for (std::int32_t index = 0; index < blocks; ++index) {
         threads.emplace_back([&, index] {
             HostBlock block(index, blocks, order);
-            run_phases<T>(block, problem, [&] { barrier.wait(); });
+            run_phases<T, kRule>(block, problem, [&] { barrier.wait(); });
         });
     }
     for (std::thread& thread : threads) {
@@ -57,33 +57,44 @@ struct Free {
     void operator()(void* memory) const noexcept { std::free(memory); }
 };
 
-}  // namespace
-}  // namespace d2export::cuda
-
-// kept [B, M, C] of `type`, indices [B, M]. Returns M.
-extern "C" __attribute__((visibility("default"))) std::int32_t d2export_run_phases(
-    const d2export::Shape* shape, const d2export::Inputs* inputs,
-    const d2export::Parameters* parameters, std::int32_t blocks, std::int32_t order, void* kept,
-    std::int32_t* indices) {
-    using namespace d2export::cuda;
+template <typename Attributes>
+std::int32_t run_op(const Shape& shape, const Inputs& inputs, const Attributes& attributes,
+                    std::int32_t blocks, std::int32_t order, void* kept, std::int32_t* indices) {
+    constexpr Rule kRule = rule_of(Attributes{});
     std::size_t bytes = 0;
-    lay_out(*shape, inputs->type, *parameters, nullptr, &bytes);
-    const std::unique_ptr<void, Free> workspace(std::aligned_alloc(256, bytes));
+    lay_out(shape, inputs.type, attributes, nullptr, &bytes);
+    const std::unique_ptr<void, Free> workspace(std::aligned_alloc(kAlignment, bytes));
     std::memset(workspace.get(), 0xFF, bytes);
-    Problem problem = lay_out(*shape, inputs->type, *parameters, workspace.get(), nullptr);
-    problem.inputs = *inputs;
+    Problem problem = lay_out(shape, inputs.type, attributes, workspace.get(), nullptr);
+    problem.inputs = inputs;
     problem.kept = kept;
     problem.indices = indices;
-    switch (inputs->type) {
-        case d2export::DataType::kFloat32:
-            run<float>(problem, blocks, static_cast<Order>(order));
+    switch (inputs.type) {
+        case DataType::kFloat32:
+            run<float, kRule>(problem, blocks, static_cast<Order>(order));
             break;
-        case d2export::DataType::kFloat16:
-            run<Half>(problem, blocks, static_cast<Order>(order));
+        case DataType::kFloat16:
+            run<Half, kRule>(problem, blocks, static_cast<Order>(order));
             break;
-        case d2export::DataType::kBFloat16:
-            run<BFloat16>(problem, blocks, static_cast<Order>(order));
+        case DataType::kBFloat16:
+            run<BFloat16, kRule>(problem, blocks, static_cast<Order>(order));
             break;
     }
     return problem.wanted;
 }
+
+}  // namespace
+}  // namespace d2export::cuda
+
+// kept [B, M, C] of `type`, indices [B, M]. Returns M.
+#define D2EXPORT_RUN(name, Attributes)                                                             \
+    extern "C" __attribute__((visibility("default"))) std::int32_t name(                           \
+        const d2export::Shape* shape, const d2export::Inputs* inputs,                              \
+        const d2export::Attributes* attributes, std::int32_t blocks, std::int32_t order,           \
+        void* kept, std::int32_t* indices) {                                                       \
+        return d2export::cuda::run_op(*shape, *inputs, *attributes, blocks, order, kept, indices); \
+    }
+D2EXPORT_RUN(d2export_run_phases, Parameters)
+D2EXPORT_RUN(d2export_run_max_min_phases, MaxMinParameters)
+D2EXPORT_RUN(d2export_run_dpp_phases, DppParameters)
+D2EXPORT_RUN(d2export_run_deduplicate_phases, DeduplicateParameters)

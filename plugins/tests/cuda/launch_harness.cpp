@@ -1,4 +1,4 @@
-// How the kernel is launched, against a CUDA runtime that is acted out here: no CUDA library, no
+// How the kernels are launched, against a CUDA runtime that is acted out here: no CUDA library, no
 // GPU. What the runtime answers is in `runtime`, and what it was asked.
 
 #include <algorithm>
@@ -47,19 +47,26 @@ void demand(bool condition, const std::string& what) {
 }
 
 constexpr Shape kShape{/*batch=*/2, /*heads=*/1, /*tokens=*/576, /*channels=*/1024};
-const char kernels[3] = {};  // their addresses stand for the kernels
+const char kernels[4][3] = {};  // their addresses stand for the kernels, by rule and type
 
-Parameters parameters() {
-    Parameters made;
+template <typename Attributes = Parameters>
+Attributes parameters() {
+    Attributes made;
     made.keep = 64;
     return made;
 }
 
-cudaError_t prune(const Shape& shape = kShape, DataType type = DataType::kFloat16,
-                  void* workspace = nullptr) {
+template <typename Attributes>
+cudaError_t prune_by(const Attributes& attributes, const Shape& shape = kShape,
+                     DataType type = DataType::kFloat16, void* workspace = nullptr) {
     Inputs inputs{};
     inputs.type = type;
-    return cuda::prune(shape, inputs, parameters(), nullptr, nullptr, workspace, nullptr);
+    return cuda::prune(shape, inputs, attributes, nullptr, nullptr, workspace, nullptr);
+}
+
+cudaError_t prune(const Shape& shape = kShape, DataType type = DataType::kFloat16,
+                  void* workspace = nullptr) {
+    return prune_by(parameters(), shape, type, workspace);
 }
 
 void check_a_launch() {
@@ -67,7 +74,7 @@ void check_a_launch() {
     runtime.last_error = cudaErrorUnknown;  // somebody else's
     demand(prune() == cudaSuccess, "a launch");
     demand(runtime.launches == std::vector<unsigned>{264}, "as many blocks as fit");
-    demand(runtime.kernel == &kernels[1], "the kernel for float16");
+    demand(runtime.kernel == &kernels[0][1], "the kernel for float16");
     demand(runtime.last_error == cudaErrorUnknown, "another's error stays");
 
     runtime = {};
@@ -119,9 +126,9 @@ void check_fewer_blocks() {
 
 void check_prepare() {
     runtime = {};
-    const std::pair<DataType, const char*> of_types[] = {{DataType::kFloat32, &kernels[0]},
-                                                         {DataType::kFloat16, &kernels[1]},
-                                                         {DataType::kBFloat16, &kernels[2]}};
+    const std::pair<DataType, const char*> of_types[] = {{DataType::kFloat32, &kernels[0][0]},
+                                                         {DataType::kFloat16, &kernels[0][1]},
+                                                         {DataType::kBFloat16, &kernels[0][2]}};
     for (const auto& [type, kernel] : of_types) {
         demand(cuda::prepare(type) == cudaSuccess && runtime.kernel == kernel, "what is prepared");
     }
@@ -130,21 +137,110 @@ void check_prepare() {
     demand(runtime.last_error == cudaSuccess, "its error is taken back");
 }
 
-// Wherever the workspace starts, its arrays are aligned and lie inside, for the widest type, too.
-void check_workspace() {
-    const std::size_t bytes = cuda::workspace_bytes(kShape, parameters());
-    std::vector<unsigned char> memory(bytes + 512);
+// The arrays of an op, in no order: [first byte, byte behind the last).
+using Array = std::pair<const unsigned char*, const unsigned char*>;
+
+template <typename T>
+void add(std::vector<Array>& arrays, const T* array, std::size_t count) {
+    if (array != nullptr) {
+        const auto* const first = reinterpret_cast<const unsigned char*>(array);
+        arrays.emplace_back(first, first + count * sizeof(T));
+    }
+}
+
+std::vector<Array> arrays_of(const cuda::Problem& problem) {
+    const auto size = [](std::int32_t count) { return static_cast<std::size_t>(count); };
+    const cuda::Workspace& at = problem.workspace;
+    const std::size_t batch = size(problem.shape.batch);
+    const std::size_t tokens = batch * size(problem.shape.tokens);
+    std::vector<Array> arrays;
+    add(arrays, at.keys, tokens);
+    add(arrays, at.order, tokens);
+    add(arrays, at.stays, batch * size(problem.words));
+    add(arrays, at.panel, batch * size(problem.capacity));
+    add(arrays, at.panel_scale, batch * size(problem.capacity));
+    add(arrays, at.tile_scale, batch * cuda::kTile);
+    add(arrays, at.products, batch * size(problem.splits) * cuda::kTile * size(problem.pitch));
+    add(arrays, at.rivals, batch * cuda::kTile * (cuda::kTile / cuda::kWord));
+    add(arrays, at.blocked, batch * cuda::kTile);
+    add(arrays, at.progress, batch);
+    add(arrays, at.diagonal, 1);
+    add(arrays, at.open, 1);
+    add(arrays, static_cast<const std::uint16_t*>(at.directions), tokens * size(problem.width));
+    add(arrays, at.pairs, batch * size(problem.side) * size(problem.side));
+    add(arrays, at.nearest, tokens);
+    add(arrays, at.scale, tokens);
+    add(arrays, at.scores, tokens);
+    add(arrays, at.left, tokens);
+    add(arrays, at.basis, tokens * size(problem.wanted));
+    add(arrays, at.offers, 2 * tokens / cuda::kRowsAtOnce);
+    add(arrays, at.nearness, tokens);
+    return arrays;
+}
+
+// Wherever the workspace starts, its arrays are aligned, lie inside and do not overlap, for the
+// widest type, too.
+template <typename Attributes>
+void check_workspace(std::size_t count) {
+    const auto attributes = parameters<Attributes>();
+    const std::size_t bytes = cuda::workspace_bytes(kShape, attributes);
+    const auto base = std::uintptr_t{1} << 40;  // nothing is read or written there
     for (std::size_t start = 0; start < 512; start += 16) {
         runtime = {};
-        unsigned char* const workspace = memory.data() + start;
-        demand(prune(kShape, DataType::kFloat32, workspace) == cudaSuccess, "a launch anywhere");
-        const auto* const first =
-            reinterpret_cast<const unsigned char*>(runtime.problem.workspace.keys);
-        const auto* const last =
-            reinterpret_cast<const unsigned char*>(runtime.problem.workspace.open);
-        demand(reinterpret_cast<std::uintptr_t>(first) % 256 == 0, "arrays are aligned");
-        demand(first >= workspace && last + 256 <= workspace + bytes, "arrays lie inside");
+        auto* const workspace = reinterpret_cast<unsigned char*>(base + start);
+        demand(prune_by(attributes, kShape, DataType::kFloat32, workspace) == cudaSuccess,
+               "a launch anywhere");
+        std::vector<Array> arrays = arrays_of(runtime.problem);
+        demand(arrays.size() == count, "the arrays that the op has");
+        std::sort(arrays.begin(), arrays.end());
+        demand(arrays.front().first >= workspace && arrays.back().second <= workspace + bytes,
+               "arrays lie inside");
+        for (std::size_t i = 0; i < count; ++i) {
+            demand(reinterpret_cast<std::uintptr_t>(arrays[i].first) % 256 == 0,
+                   "arrays are aligned");
+            demand(i == 0 || arrays[i - 1].second <= arrays[i].first, "arrays do not overlap");
+        }
     }
+}
+
+template <typename Attributes>
+void check_growth() {
+    std::size_t before = 0;
+    for (std::int32_t tokens = 0; tokens < 300; ++tokens) {
+        Attributes share;
+        share.keep_permille = 250;
+        const std::size_t bytes = cuda::workspace_bytes({1, 1, tokens, 64}, share);
+        demand(bytes >= before, "a workspace no smaller for more tokens");
+        before = bytes;
+    }
+}
+
+// Of the ops besides D2Prune.
+template <typename Attributes>
+void check_rule(cuda::Rule rule, std::size_t arrays) {
+    runtime = {};
+    demand(prune_by(parameters<Attributes>()) == cudaSuccess, "a launch");
+    demand(runtime.launches == std::vector<unsigned>{180}, "as many blocks as have work");
+    demand(runtime.kernel == &kernels[static_cast<std::size_t>(rule)][1], "the op's own kernel");
+    demand(cuda::prepare<Attributes>(DataType::kBFloat16) == cudaSuccess &&
+               runtime.kernel == &kernels[static_cast<std::size_t>(rule)][2],
+           "what is prepared");
+    runtime = {};
+    demand(prune_by(parameters<Attributes>(), {1, 1, 3328, 4096}) == cudaSuccess &&
+               runtime.launches == std::vector<unsigned>{264},
+           "as many blocks as fit");
+    check_workspace<Attributes>(arrays);
+    check_growth<Attributes>();
+    const auto fault = [](std::int32_t batch, std::int32_t tokens) {
+        return cuda::fault<Attributes>({batch, 1, tokens, 8});
+    };
+    demand(fault(4, 16384).empty() && fault(-1, -1).empty() && fault(1 << 18, 1).empty(),
+           "the largest batches");
+    demand(fault(5, 16384) ==
+               "features has a batch of 5 pictures of 16384 tokens, expected at most 4 of them; "
+               "split the batch",
+           "pairs beyond the limit");
+    demand(!fault((1 << 18) + 1, 1).empty(), "a picture counts as no less than a tile");
 }
 
 void check_limits() {
@@ -168,7 +264,9 @@ void check_limits() {
 
 namespace d2export::cuda {
 
-const void* kernel_of(DataType type) noexcept { return &kernels[static_cast<std::size_t>(type)]; }
+const void* kernel_of(Rule rule, DataType type) noexcept {
+    return &kernels[static_cast<std::size_t>(rule)][static_cast<std::size_t>(type)];
+}
 
 }  // namespace d2export::cuda
 
@@ -212,7 +310,11 @@ int main() {
     check_errors();
     check_fewer_blocks();
     check_prepare();
-    check_workspace();
+    check_workspace<Parameters>(12);
+    check_growth<Parameters>();
     check_limits();
+    check_rule<MaxMinParameters>(cuda::Rule::kMaxMin, 4);
+    check_rule<DppParameters>(cuda::Rule::kDpp, 9);
+    check_rule<DeduplicateParameters>(cuda::Rule::kDeduplicate, 6);
     std::printf("PASSED\n");
 }

@@ -1,9 +1,14 @@
-// The phases in their order, and the largest shared memory that any of them takes.
+// The phases of each op in their order, and the largest shared memory that any of them takes.
 #pragma once
 
+#include "deduplicate.h"
+#include "directions.h"
+#include "dpp.h"
 #include "edges.h"
 #include "float_products.h"
 #include "gather.h"
+#include "max_min.h"
+#include "nearest.h"
 #include "products.h"
 #include "rank.h"
 #include "score.h"
@@ -11,7 +16,7 @@
 
 namespace d2export::cuda {
 
-union AnyShared {
+union D2Shared {
     ScoreShared score;
     RankShared rank;
     ProductsShared products;
@@ -20,10 +25,22 @@ union AnyShared {
     GatherShared gather;
 };
 
-// Runs the whole op. `meet` is a barrier of all blocks; what was written before it can be read
-// behind it.
+union PairsShared {
+    RankShared rank;
+    ProductsShared products;
+    DirectionsShared directions;
+    NearestShared nearest;
+    LeastShared max_min;
+    RangeShared range;
+    DppShared dpp;
+    FillShared fill;
+    DeduplicateShared deduplicate;
+    GatherShared gather;
+};
+
+// D2Prune. `meet` is a barrier of all blocks; what was written before it can be read behind it.
 template <typename T, typename Block, typename Meet>
-D2EXPORT_PHASE void run_phases(Block& block, const Problem& problem, const Meet& meet) {
+D2EXPORT_PHASE void run_d2(Block& block, const Problem& problem, const Meet& meet) {
     score(block, problem);
     meet();
     rank(block, problem);
@@ -37,6 +54,88 @@ D2EXPORT_PHASE void run_phases(Block& block, const Problem& problem, const Meet&
         meet();
     }
     gather_rows(block, problem);
+}
+
+// Whether any token is left to be found by more than its importance.
+D2EXPORT_HOST_DEVICE bool has_walk(const Problem& problem) noexcept {
+    return problem.wanted < problem.shape.tokens && problem.pivots < problem.wanted;
+}
+
+template <typename Block>
+D2EXPORT_PHASE void start_by_importance(Block& block, const Problem& problem) {
+    start(block, problem,
+          [&](std::int32_t b, std::int32_t token) { return mean_importance(problem, b, token); });
+}
+
+// The products of all pairs of directions in whole numbers.
+template <typename T, typename Block, typename Meet>
+D2EXPORT_PHASE void multiply_directions(Block& block, const Problem& problem, const Meet& meet) {
+    find_directions<T>(block, problem);
+    meet();
+    multiply_pairs(block, problem, [&](std::int32_t b) {
+        return Rows<Half>{direction_row(problem, b, 0), problem.width};
+    });
+}
+
+template <typename T, typename Block, typename Meet>
+D2EXPORT_PHASE void run_max_min(Block& block, const Problem& problem, const Meet& meet) {
+    clear_stays(block, problem);
+    if (has_walk(problem)) {
+        multiply_directions<T>(block, problem, meet);
+        meet();
+        find_nearest(block, problem);
+        meet();
+        spread(block, problem);
+    }
+    meet();
+    gather_rows(block, problem);
+}
+
+template <typename T, typename Block, typename Meet>
+D2EXPORT_PHASE void run_dpp(Block& block, const Problem& problem, const Meet& meet) {
+    start_by_importance(block, problem);
+    if (has_walk(problem)) {
+        multiply_pairs(block, problem, [&](std::int32_t b) {
+            return Rows<T>{feature_row<T>(problem, b, 0), problem.shape.channels};
+        });
+        meet();
+        rank(block, problem);
+        measure_lengths(block, problem);
+        meet();
+        widen(block, problem, meet);
+    }
+    meet();
+    gather_rows(block, problem);
+}
+
+template <typename T, typename Block, typename Meet>
+D2EXPORT_PHASE void run_deduplicate(Block& block, const Problem& problem, const Meet& meet) {
+    start_by_importance(block, problem);
+    if (has_walk(problem)) {
+        multiply_directions<T>(block, problem, meet);
+    }
+    meet();
+    rank(block, problem);
+    meet();
+    if (has_walk(problem)) {
+        thin_out(block, problem, meet);
+        meet();
+    }
+    gather_rows(block, problem);
+}
+
+// Runs the whole op.
+template <typename T, Rule kRule, typename Block, typename Meet>
+D2EXPORT_PHASE void run_phases(Block& block, const Problem& problem, const Meet& meet) {
+    if constexpr (kRule == Rule::kD2) {
+        run_d2<T>(block, problem, meet);
+    } else if constexpr (kRule == Rule::kMaxMin) {
+        run_max_min<T>(block, problem, meet);
+    } else if constexpr (kRule == Rule::kDpp) {
+        run_dpp<T>(block, problem, meet);
+    } else {
+        run_deduplicate<T>(block, problem, meet);
+    }
 }
 
 }  // namespace d2export::cuda

@@ -33,6 +33,7 @@
 namespace d2export::cuda {
 
 inline constexpr std::int32_t kVector = 16;  // bytes that a thread moves at once
+inline constexpr std::int32_t kPartsOfRow = kThreads / kRowsAtOnce;  // threads that share a row
 
 // Elements as they lie in memory.
 struct Half {

@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "block.h"
+#include "cosine.h"
 
 namespace d2export::cuda {
 
@@ -19,7 +19,7 @@ struct EdgesShared {
 template <typename T>
 D2EXPORT_HOST_DEVICE bool has_non_finite(const T* row, std::int32_t channels) {
     for (std::int32_t c = 0; c < channels; ++c) {
-        if (!(fabsf(to_float(row[c])) <= 3.402823466e+38F)) {
+        if (!(fabsf(to_float(row[c])) <= rules::kLargestFinite)) {
             return true;
         }
     }
@@ -31,18 +31,11 @@ D2EXPORT_HOST_DEVICE bool has_non_finite(const T* row, std::int32_t channels) {
 // halves do not overflow.
 template <typename T>
 D2EXPORT_HOST_DEVICE float scale_of(float squares, const T* row, std::int32_t channels) {
-    if (!(squares <= 3.402823466e+38F) &&
+    if (!(squares <= rules::kLargestFinite) &&
         (std::is_same_v<T, Half> || has_non_finite(row, channels))) {
         return rules::float_of(0x7FC00000U);
     }
     return rules::unit_scale(squares);
-}
-
-D2EXPORT_HOST_DEVICE float cosine_of(float product, float scale, float other_scale) {
-    if (scale == 0.0F || other_scale == 0.0F) {
-        product = 0.0F;  // which may have overflowed
-    }
-    return rules::multiply(rules::multiply(product, scale), other_scale);
 }
 
 // The sum over all splits of one product.

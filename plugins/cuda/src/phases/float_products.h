@@ -1,7 +1,7 @@
 // Products of float32 rows: plain multiply-adds, four rows by two columns a thread.
 #pragma once
 
-#include "products.h"
+#include "tile.h"
 
 namespace d2export::cuda {
 
@@ -28,16 +28,27 @@ class FloatProducts {
         }
     }
 
+    // Rows of `to` are rows of the tile.
     D2EXPORT_PHASE void store(float* to, std::int32_t pitch, std::int32_t thread) {
+        store_at(to, pitch, 1, thread);
+    }
+
+    // Rows of `to` are columns of the tile.
+    D2EXPORT_PHASE void store_transposed(float* to, std::int32_t pitch, std::int32_t thread) {
+        store_at(to, 1, pitch, thread);
+    }
+
+ private:
+    D2EXPORT_PHASE void store_at(float* to, std::int64_t row_step, std::int64_t column_step,
+                                 std::int32_t thread) {
         for (std::int32_t r = 0; r < kRowsEach; ++r) {
             for (std::int32_t c = 0; c < kColumns; ++c) {
-                to[static_cast<std::int64_t>(row_of(thread, r)) * pitch + column_of(thread, c)] =
+                to[row_of(thread, r) * row_step + column_of(thread, c) * column_step] =
                     sums_.at(thread).of[r][c];
             }
         }
     }
 
- private:
     static constexpr std::int32_t kColumns = 2;
     static constexpr std::int32_t kAcross = kColumnTile / kColumns;
     static constexpr std::int32_t kRowsEach = kRowTile * kAcross / kThreads;

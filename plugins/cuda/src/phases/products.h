@@ -2,20 +2,9 @@
 // with the candidates before them, split over channels so that a few candidates fill the GPU.
 #pragma once
 
-#include "block.h"
+#include "tile.h"
 
 namespace d2export::cuda {
-
-inline constexpr std::int32_t kChunkBytes = 128;  // of each row, in shared memory at a time
-inline constexpr std::int32_t kRowBytes =
-    kChunkBytes + kVector;                  // so that rows start in other banks
-inline constexpr std::int32_t kStages = 3;  // chunks on their way
-inline constexpr std::int32_t kRows = kRowTile + kColumnTile;
-
-struct ProductsShared {
-    alignas(32) unsigned char chunks[kStages][kRows][kRowBytes];
-    std::int32_t tokens[kRows];  // candidates, then columns; -1 where there is none
-};
 
 // One item of work: a tile of products over one split of the channels.
 struct ProductsItem {
@@ -25,33 +14,6 @@ struct ProductsItem {
     std::int32_t tile_column;   // first candidate to multiply with, if not the panel
     std::int32_t split;
 };
-
-// Starts to bring one chunk of the item's rows into shared memory: this thread's part of it.
-template <typename T, typename Block>
-D2EXPORT_PHASE void load_chunk(Block& block, const Problem& problem, const ProductsItem& item,
-                               std::int32_t chunk, std::int32_t thread, ProductsShared& shared) {
-    constexpr std::int32_t kPerVector = kVector / static_cast<std::int32_t>(sizeof(T));
-    constexpr std::int32_t kVectors = kChunkBytes / kVector;
-    const std::int32_t channels = problem.shape.channels;
-    const std::int32_t start =
-        (item.split * kSplitBytes + chunk * kChunkBytes) / static_cast<std::int32_t>(sizeof(T));
-    for (std::int32_t i = thread; i < kRows * kVectors; i += kThreads) {
-        const std::int32_t token = shared.tokens[i / kVectors];
-        const std::int32_t channel = start + i % kVectors * kPerVector;
-        unsigned char* const to =
-            &shared.chunks[chunk % kStages][i / kVectors][i % kVectors * kVector];
-        const T* const row = feature_row<T>(problem, item.b, larger(token, 0));
-        if (channels % kPerVector == 0) {
-            const bool there = token >= 0 && channel < channels;
-            block.copy16(to, there ? row + channel : nullptr);
-        } else {  // rows that do not start at multiples of 16 bytes
-            for (std::int32_t e = 0; e < kPerVector; ++e) {
-                const bool there = token >= 0 && channel + e < channels;
-                reinterpret_cast<T*>(to)[e] = there ? row[channel + e] : T{};
-            }
-        }
-    }
-}
 
 template <typename T, typename Block>
 D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const ProductsItem& item) {
@@ -81,28 +43,9 @@ D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const Pr
 
     const std::int32_t row_bytes = problem.shape.channels * static_cast<std::int32_t>(sizeof(T));
     const std::int32_t split_bytes = smaller(kSplitBytes, row_bytes - item.split * kSplitBytes);
-    const std::int32_t chunks = divide_up(split_bytes, kChunkBytes);
     typename Block::template Products<T> products;
-    const auto load = [&](std::int32_t chunk, std::int32_t thread) {
-        if (chunk < chunks) {
-            load_chunk<T>(block, problem, item, chunk, thread, shared);
-        }
-        block.commit_copies();
-    };
-    block.each([&](std::int32_t thread) {
-        for (std::int32_t chunk = 0; chunk < kStages - 1; ++chunk) {
-            load(chunk, thread);
-        }
-        block.template wait_for_copies<kStages - 2>();
-    });
-    for (std::int32_t chunk = 0; chunk < chunks; ++chunk) {
-        block.each([&](std::int32_t thread) {
-            load(chunk + kStages - 1, thread);  // where the chunk before this one was
-            const auto& rows = shared.chunks[chunk % kStages];
-            products.add(rows[0], rows[kRowTile], thread);
-            block.template wait_for_copies<kStages - 2>();
-        });
-    }
+    const Rows<T> rows{feature_row<T>(problem, item.b, 0), problem.shape.channels};
+    multiply_rows(block, rows, item.split * kSplitBytes, split_bytes, products);
 
     const std::int32_t column =
         item.panel_column >= 0 ? item.panel_column : problem.pitch - kTile + item.tile_column;

@@ -1,4 +1,4 @@
-// Phase 1: scores as keys, the canvas's diagonal, and everything the walk starts from.
+// Phase 1: scores as keys, the canvas's diagonal, and everything a walk starts from.
 #pragma once
 
 #include "block.h"
@@ -49,9 +49,9 @@ D2EXPORT_PHASE void measure_canvas(Block& block, const Problem& problem) {
     });
 }
 
-// r = mean over heads / (prior + eps) of one token, as a key.
-D2EXPORT_HOST_DEVICE std::uint64_t key_of(const Problem& problem, std::int32_t b,
-                                          std::int32_t token) {
+// Importance of one token: the mean over heads.
+D2EXPORT_HOST_DEVICE float mean_importance(const Problem& problem, std::int32_t b,
+                                           std::int32_t token) {
     const Shape& shape = problem.shape;
     const float* a = problem.inputs.importance +
                      static_cast<std::int64_t>(b) * shape.heads * shape.tokens + token;
@@ -60,34 +60,65 @@ D2EXPORT_HOST_DEVICE std::uint64_t key_of(const Problem& problem, std::int32_t b
         a += shape.tokens;
         sum = rules::add(sum, *a);
     }
-    const float mean = rules::divide(sum, static_cast<float>(shape.heads));
-    const float r = rules::debias(mean, problem.inputs.prior[token], problem.eps);
-    return rules::rank_key(r, static_cast<std::uint32_t>(token));
+    return rules::divide(sum, static_cast<float>(shape.heads));
 }
 
+// No token stays yet; or all do.
+template <typename Block>
+D2EXPORT_PHASE void clear_stays(Block& block, const Problem& problem) {
+    const bool all_stay = problem.wanted == problem.shape.tokens;
+    block.each([&](std::int32_t thread) {
+        const std::int32_t words = problem.shape.batch * problem.words;
+        for (std::int32_t i = block.index() * kThreads + thread; i < words;
+             i += block.count() * kThreads) {
+            const std::int32_t left = problem.shape.tokens - i % problem.words * kWord;
+            const std::uint32_t all = left >= kWord ? ~0U : (1U << left) - 1U;
+            problem.workspace.stays[i] = all_stay ? all : 0U;
+        }
+    });
+}
+
+// What the ops with importance start from: `score(b, token)` of each token, as a key and, where the
+// op needs it, as a number.
+template <typename Block, typename Score>
+D2EXPORT_PHASE void start(Block& block, const Problem& problem, const Score& score) {
+    clear_stays(block, problem);
+    if (problem.wanted == problem.shape.tokens) {
+        return;
+    }
+    const Workspace& workspace = problem.workspace;
+    block.each([&](std::int32_t thread) {
+        const std::int32_t tokens = problem.shape.batch * problem.shape.tokens;
+        for (std::int32_t i = block.index() * kThreads + thread; i < tokens;
+             i += block.count() * kThreads) {
+            const std::int32_t token = i % problem.shape.tokens;
+            const float value = score(i / problem.shape.tokens, token);
+            workspace.keys[i] = rules::rank_key(value, static_cast<std::uint32_t>(token));
+            if (workspace.scores != nullptr) {
+                workspace.scores[i] = value;
+            }
+        }
+    });
+}
+
+// r = importance / (prior + eps) of each token, and everything the walk starts from.
 template <typename Block>
 D2EXPORT_PHASE void score(Block& block, const Problem& problem) {
     const Workspace& workspace = problem.workspace;
-    const bool all_stay = problem.wanted == problem.shape.tokens;
-    const std::int32_t missing = all_stay ? 0 : problem.wanted - problem.pivots;
-    const std::int32_t threads = block.count() * kThreads;
-    const std::int32_t first = block.index() * kThreads;
+    const std::int32_t missing =
+        problem.wanted == problem.shape.tokens ? 0 : problem.wanted - problem.pivots;
+    start(block, problem, [&](std::int32_t b, std::int32_t token) {
+        return rules::debias(mean_importance(problem, b, token), problem.inputs.prior[token],
+                             problem.eps);
+    });
     block.each([&](std::int32_t thread) {
-        const std::int32_t words = problem.shape.batch * problem.words;
-        for (std::int32_t i = first + thread; i < words; i += threads) {
-            const std::int32_t left = problem.shape.tokens - i % problem.words * kWord;
-            const std::uint32_t all = left >= kWord ? ~0U : (1U << left) - 1U;
-            workspace.stays[i] = all_stay ? all : 0U;
-        }
+        const std::int32_t threads = block.count() * kThreads;
+        const std::int32_t first = block.index() * kThreads;
         for (std::int32_t b = first + thread; b < problem.shape.batch; b += threads) {
             workspace.progress[b] = Progress{problem.pivots_block ? 0 : problem.pivots, 0, missing};
         }
         if (first + thread == 0) {
             *workspace.open = missing > 0 ? problem.shape.batch : 0;
-        }
-        const std::int32_t tokens = all_stay ? 0 : problem.shape.batch * problem.shape.tokens;
-        for (std::int32_t i = first + thread; i < tokens; i += threads) {
-            workspace.keys[i] = key_of(problem, i / problem.shape.tokens, i % problem.shape.tokens);
         }
     });
     if (block.index() == block.count() - 1 && missing > 0) {
