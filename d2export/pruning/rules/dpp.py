@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from d2export.pruning.rule_parameters import DppParameters
-from d2export.pruning.rules.vectors import descending, directions, finite
+from d2export.pruning.rules.vectors import descending, finite, whole_directions
 
 # Of the least relevant token. The paper's code adds as much before it divides by the spread, so
 # that the floor grows where the spread is small; here it does not depend on the scale [ours].
@@ -41,6 +41,9 @@ def reference(features: Tensor, importance: Tensor, parameters: DppParameters) -
     outside the span of the kept ones. Ties go to the lower index. Where nothing is left of any
     token, the most important remaining ones fill the budget.
 
+    Cosines are those of directions in whole numbers, and everything behind them is float64
+    [ours]: hundreds of steps build on each other, and float32 would let rounding choose.
+
     Args:
         features: `[N, C]`.
         importance: `[N]` float32.
@@ -52,10 +55,10 @@ def reference(features: Tensor, importance: Tensor, parameters: DppParameters) -
     wanted = parameters.kept(tokens)
     if wanted == tokens:
         return torch.arange(tokens, dtype=torch.int32)
-    unit, q = directions(features), quality(importance)
-    # 0 for a zero vector; else exactly 1, lest rounding choose among equals.
-    left = unit.any(dim=1).float()
-    basis = torch.zeros(wanted, tokens)  # rows of the Cholesky factor
+    whole, q = whole_directions(features), quality(importance).double()
+    square = (whole * whole).sum(dim=1).double()
+    left = (square > 0).double()  # 0 for a zero vector
+    basis = torch.zeros(wanted, tokens, dtype=torch.float64)  # rows of the Cholesky factor
     kept: list[int] = []
     for step in range(wanted):
         gain = (q * q * left).masked_fill(left <= EXHAUSTED, -torch.inf)
@@ -63,7 +66,9 @@ def reference(features: Tensor, importance: Tensor, parameters: DppParameters) -
         if gain[token] == -torch.inf:
             break
         kept.append(token)
-        row = unit @ unit[token] - basis[:step].T @ basis[:step, token]
+        products = (whole @ whole[token]).double()
+        cosine = products / (square * square[token]).sqrt().where(square > 0, 1)
+        row = cosine - basis[:step].T @ basis[:step, token]
         basis[step] = row / left[token].sqrt()
         left = left - basis[step] * basis[step]
         left[kept] = 0
