@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 EXPORT_STAGES, BUILD_STAGES = 3, 5
 SCOPES: dict[str, type[VisionScope] | type[VlmScope]] = {"vision": VisionScope, "vlm": VlmScope}
-PER_LAYER = {"vision": " --per-layer", "vlm": ""}
 STAGE_NAMES = {
     "vision": "exporting the vision graph",
     "vlm": "exporting the vision graph and the decoder",
@@ -88,7 +87,7 @@ def build(
             raise CheckFailed(
                 f"the graph does not answer what PyTorch answers\n{as_table}",
                 "Nothing was written. Run `d2export export` with the same options, "
-                f"then `d2export check {out}{PER_LAYER[options.scope]}`.",
+                f"then `d2export check {out} --per-layer`.",
             )
         with progress.stage("measuring latency"):
             latency = scope.bench(accuracy)  # type: ignore[arg-type]

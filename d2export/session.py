@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from d2export.verify.report import BuildReport
 from d2export.verify.tables import plural
 from d2export.verify.vlm_check import VlmReport, check_vlm
 from d2export.verify.vlm_latency import VlmLatency, bench_vlm
+from d2export.verify.vlm_reference import read_vlm_reference
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,23 +95,42 @@ def check_layers(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> LayerReport:
-    """Compare a bundle with PyTorch layer by layer, on its smallest reference. Needs torch."""
+    """Compare a bundle with PyTorch layer by layer, on its smallest reference. Needs torch.
+
+    Raises:
+        UsageError: the bundle stores no references.
+        BundleError: the bundle is damaged.
+        EnvironmentMismatch: a package is missing.
+    """
     progress = progress or Progress(level="quiet")
     opened = read_bundle(Path(bundle))
+    limit = TOLERANCES[opened.manifest.precision].embeddings
+    if not opened.manifest.references:
+        raise UsageError(f"{bundle} stores no references", "Build the bundle again.")
     if opened.manifest.scope == "vlm":
-        raise UsageError(
-            f"{bundle} has scope 'vlm': --per-layer compares bundles of scope 'vision'",
-            "Leave it out, or build the same model with --scope vision.",
-        )
+        return _check_vlm_layers(Generator(opened, provider, threads), limit, progress)
     with progress.stage("loading the model into PyTorch"):
         module, _ = _pytorch(opened)
     from d2export.verify.layers import compare_layers
 
     runner = VisionRunner(opened, provider=provider, threads=threads)
     _, inputs = min(_questions(runner, ()).values(), key=lambda question: len(question[0]))
-    limit = TOLERANCES[opened.manifest.precision].embeddings
     with progress.stage("comparing layer by layer"):
         return compare_layers(runner, module, inputs, limit=limit)
+
+
+def _check_vlm_layers(generator: Generator, limit: float, progress: Progress) -> LayerReport:
+    with _torch_at_hand():
+        from d2export.verify.vlm_layers import compare_vlm_layers
+        from d2export.verify.vlm_pytorch import load_modules
+
+    bundle = generator.bundle
+    smallest = min(bundle.manifest.references, key=lambda entry: entry.tiles)
+    reference = read_vlm_reference(bundle.path(smallest.path))
+    with progress.stage("loading the vision tower into PyTorch"):
+        modules = load_modules(bundle, generator.prior)
+    with progress.stage("comparing layer by layer"):
+        return compare_vlm_layers(generator, modules, reference, limit=limit)
 
 
 def bench(
@@ -295,18 +315,21 @@ def rebuild(
 
 def _ask_pytorch(generator: Generator, images: Sequence[Path]) -> dict[str, VlmAnswer]:
     """PyTorch's answers to the stored prompts, or to the first of them about other pictures."""
-    try:
+    with _torch_at_hand():
         from d2export.verify.vlm_pytorch import ask_again
-    except ImportError as error:
-        raise _needs_torch(error) from None
     return ask_again(generator, images)
 
 
-def _needs_torch(error: ImportError) -> EnvironmentMismatch:
-    return EnvironmentMismatch(
-        f"asking PyTorch needs the package {error.name}, which is not installed",
-        "Run: pip install 'd2export[export]', or check against the stored answers.",
-    )
+@contextmanager
+def _torch_at_hand() -> Iterator[None]:
+    """Around the imports that ask PyTorch."""
+    try:
+        yield
+    except ImportError as error:
+        raise EnvironmentMismatch(
+            f"asking PyTorch needs the package {error.name}, which is not installed",
+            "Run: pip install 'd2export[export]', or check against the stored answers.",
+        ) from None
 
 
 def _questions(runner: VisionRunner, images: Sequence[Path]) -> dict[str, Any]:
@@ -323,8 +346,6 @@ def _questions(runner: VisionRunner, images: Sequence[Path]) -> dict[str, Any]:
 
 
 def _pytorch(bundle: Bundle) -> tuple[Any, Any]:
-    try:
+    with _torch_at_hand():
         from d2export.verify.pytorch import answer, load_module
-    except ImportError as error:
-        raise _needs_torch(error) from None
     return load_module(bundle), answer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor, nn
 
 from d2export.export.pruned_vision import PrunedVision
 from d2export.runtime.vision import Inputs, VisionRunner
@@ -57,27 +58,29 @@ def compare_layers(
     session = runner.open(manifest.graphs.vision, manifest.layers)
     ours = dict(zip(manifest.layers, session.run(list(manifest.layers), inputs), strict=True))
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
-    with torch.inference_mode(), _recorded(module) as theirs:
+    with torch.inference_mode(), recorded(module.model.tower.layers) as theirs:
         scored = module.scored(
             tensors["pixel_values"], tensors["token_grid"], tensors.get("prompt_embeds")
         )
         theirs |= {"features": scored.features, "importance": scored.importance}
     return LayerReport(
-        limit, tuple(_drift(name, ours[name], theirs[name].numpy()) for name in manifest.layers)
+        limit, tuple(drift(name, ours[name], theirs[name].numpy()) for name in manifest.layers)
     )
 
 
 @contextmanager
-def _recorded(module: PrunedVision) -> Iterator[dict[str, torch.Tensor]]:
-    """Outputs of the tower's layers while the block runs."""
-    outputs: dict[str, torch.Tensor] = {}
+def recorded(layers: Iterable[nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """The states that layers hand on while the block runs, as `layers.0` and so on."""
+    outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
-        return lambda _module, _inputs, output: outputs.__setitem__(name, output)
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            outputs[name] = output if isinstance(output, Tensor) else output[0]
+
+        return hook
 
     hooks = [
-        layer.register_forward_hook(keep(f"layers.{index}"))
-        for index, layer in enumerate(module.model.tower.layers)
+        layer.register_forward_hook(keep(f"layers.{index}")) for index, layer in enumerate(layers)
     ]
     try:
         yield outputs
@@ -86,7 +89,8 @@ def _recorded(module: PrunedVision) -> Iterator[dict[str, torch.Tensor]]:
             hook.remove()
 
 
-def _drift(name: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> LayerDrift:
+def drift(name: str, ours: npt.NDArray[Any], theirs: npt.NDArray[Any]) -> LayerDrift:
+    """One value compared, in float64."""
     a, b = ours.astype(np.float64).ravel(), theirs.astype(np.float64).ravel()
     norms = float(np.linalg.norm(a)), float(np.linalg.norm(b))
     error = float(np.linalg.norm(a - b)) / (norms[1] or 1.0)

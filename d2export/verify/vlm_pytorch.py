@@ -151,17 +151,7 @@ def _answer(
         grid = np.concatenate(grids)
         prior = np.concatenate([modules.prior.layout(len(tiles)) for tiles in pixels])
         length = len(encoded.input_ids)
-        decoded = _call(
-            modules,
-            torch.from_numpy(encoded.input_ids)[None],
-            embeds,
-            encoded.visual_positions,
-            encoded.image_lengths,
-            grid,
-            prior,
-            torch.arange(length)[None],
-            _nothing(modules.spec),
-        )
+        decoded = prefill(modules, encoded, embeds, grid, prior)
         logits = decoded.logits[0]
         tokens = [int(logits.argmax())]
         positions = decoded.positions.numpy()
@@ -195,6 +185,33 @@ def _answer(
         tokens=np.array(tokens, np.int64),
     )
     return VlmAnswer(reference, scored, seconds)
+
+
+def prefill(
+    modules: Modules,
+    encoded: Encoded,
+    embeds: Tensor,
+    grid: npt.NDArray[np.float32],
+    prior: npt.NDArray[np.float32],
+) -> Decoded:
+    """The decoder's answer to a prompt that begins a sequence.
+
+    Args:
+        embeds: `[V, hidden]`, the visual tokens of all images.
+        grid: `[V, 2]`, where they lie.
+        prior: `[V]`; used with a prior file only.
+    """
+    return _call(
+        modules,
+        torch.from_numpy(encoded.input_ids)[None],
+        embeds,
+        encoded.visual_positions,
+        encoded.image_lengths,
+        grid,
+        prior,
+        torch.arange(len(encoded.input_ids))[None],
+        _nothing(modules.spec),
+    )
 
 
 def scored_of(pruning: Pruning) -> Scored:
