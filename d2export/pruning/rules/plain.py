@@ -40,15 +40,15 @@ def stride_scores(like: Tensor, kept: int | Tensor) -> Tensor:
 def random_scores(like: Tensor, seed: int) -> Tensor:
     """`[N]` float32: whole numbers from 0 to 46336 in an order that only the seed decides.
 
-    Six rounds of `x -> (x + c_k)³ mod 46337` from `x = i mod 46337`. Each is a bijection, so that
-    the scores of up to 46337 tokens are distinct; those of more tokens repeat.
+    Token `i` starts as `x = i`; six rounds of `x -> (x + c_k)³ mod 46337`. Each is a bijection of
+    the numbers below 46337, so that so many tokens have distinct scores; those of more repeat.
 
     Args:
         like: `[N]` of any dtype; its length and device count.
         seed: whole number; seeds that differ by less than 46337² = 2147117569 differ in their
             scores.
     """
-    x = torch.arange(like.shape[0], dtype=torch.int32, device=like.device) % PRIME
+    x = torch.arange(like.shape[0], dtype=torch.int32, device=like.device)
     for constant in round_constants(seed):
         x = (x + constant) % PRIME
         x = x * x % PRIME * x % PRIME

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.rules.plain import (
     PRIME,
     random_scores,
@@ -19,6 +20,7 @@ from d2export.pruning.rules.plain import (
     stride_scores,
 )
 from d2export.pruning.rules.vectors import descending
+from d2export.pruning.selection import select
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 seeds = st.integers(0, PRIME**2 - 1)
@@ -81,9 +83,12 @@ def test_exactly_as_many_are_kept_at_even_distances(tokens: int, data: st.DataOb
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
 def test_scores_are_float32_whatever_they_are_like(dtype: torch.dtype) -> None:
     like = torch.full((3000,), float("nan"), dtype=dtype)
-    assert stride_scores(like, 7).equal(stride_scores(torch.zeros(3000), 7))
-    assert random_scores(like, 7).equal(drawn(3000, 7))
-    assert stride_scores(like, torch.tensor(7)).equal(stride_scores(like, 7))
+    zeros = torch.zeros(3000)
+    for scores in (stride_scores(like, 7), stride_scores(like, torch.tensor(7))):
+        assert scores.dtype == torch.float32
+        assert scores.equal(stride_scores(zeros, 7))
+    assert random_scores(like, 7).dtype == torch.float32
+    assert random_scores(like, 7).equal(random_scores(zeros, 7))
 
 
 # --- Random -------------------------------------------------------------------------------------
@@ -179,6 +184,21 @@ def test_neighbouring_seeds_look_independent() -> None:
         one, other = ((drawn(3328, s) * 8 / PRIME).long() for s in (seed, seed + 1))
         found = chi_square((one * 8 + other).bincount(minlength=64), 3328 / 64)
         assert 34 < found < 103.4
+
+
+# --- As importance ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 10, 63, 64])
+def test_a_plain_top_n_keeps_them(count: int) -> None:
+    like = torch.zeros(64)
+    parameters = PruneParameters(keep=count, pivot_ratio=1.0, eps=0.0)
+    kept = [
+        select(torch.zeros(1, 64, 3), scores[None], torch.ones(64), torch.zeros(64, 2), parameters)
+        for scores in (stride_scores(like, count), random_scores(like, 5))
+    ]
+    assert kept[0].tolist() == [strided(64, count)]
+    assert kept[1].tolist() == [random_scores(like, 5).topk(count).indices.sort().values.tolist()]
 
 
 # --- In a graph ---------------------------------------------------------------------------------
