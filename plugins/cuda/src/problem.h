@@ -35,10 +35,16 @@ struct Progress {
     std::int32_t missing;  // tokens still to be found
 };
 
-// The best token of one block, by DppPrune.
+// What a token adds to the volume of the kept ones, by DppPrune.
+struct Gain {
+    double gain;
+    std::int32_t token;
+};
+
+// The best token of one block.
 struct Offer {
-    std::uint64_t key;  // rules::rank_key of its gain
-    float left;         // of its direction
+    Gain gain;
+    double left;  // of its direction
 };
 
 // Arrays in device memory, each per picture; those that an op has no use for are null.
@@ -62,10 +68,10 @@ struct Workspace {
     void* directions;         // [B, N, width] of half, whole numbers
     float* pairs;             // [B, side, side], products of all pairs
     float* nearest;           // [B, N], the largest of each token: with any other, later a kept one
-    float* scale;             // [B, N], what makes a direction of each token
+    double* scale;            // [B, N], what makes a unit vector of each direction
     float* scores;            // [B, N], importance, the mean over heads
-    float* left;              // [B, N], of each direction, outside the span of the kept ones
-    float* basis;             // [B, N, M], rows of the Cholesky factor
+    double* left;             // [B, N], of each direction, outside the span of the kept ones
+    double* basis;            // [B, N, M], rows of the Cholesky factor
     Offer* offers;            // [2, B, teams], in even steps and in odd ones
     std::uint64_t* nearness;  // [2, B, N / 2], in even rounds and in odd ones
 };

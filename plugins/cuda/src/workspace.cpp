@@ -60,13 +60,10 @@ void take_ranking(Layout& layout, Problem& problem) noexcept {
 }
 
 void take_pairs(Layout& layout, Problem& problem) noexcept {
-    problem.workspace.pairs =
-        layout.take<float>(size(problem.shape.batch) * size(problem.side) * size(problem.side));
-}
-
-void take_directions(Layout& layout, Problem& problem) noexcept {
-    const std::size_t tokens = size(problem.shape.batch) * size(problem.shape.tokens);
+    const std::size_t batch = size(problem.shape.batch);
+    const std::size_t tokens = batch * size(problem.shape.tokens);
     problem.workspace.directions = layout.take<std::uint16_t>(tokens * size(problem.width));
+    problem.workspace.pairs = layout.take<float>(batch * size(problem.side) * size(problem.side));
 }
 
 Problem finish(const Problem& problem, const Layout& layout, std::size_t* bytes) noexcept {
@@ -114,7 +111,6 @@ Problem lay_out(const Shape& shape, DataType type, const MaxMinParameters& param
     Problem problem = begin(shape, type, parameters.kept(shape.tokens), 0);
     Layout layout(memory);
     take_bits(layout, problem);
-    take_directions(layout, problem);
     take_pairs(layout, problem);
     problem.workspace.nearest = layout.take<float>(size(shape.batch) * size(shape.tokens));
     return finish(problem, layout, bytes);
@@ -130,10 +126,10 @@ Problem lay_out(const Shape& shape, DataType type, const DppParameters& paramete
     take_bits(layout, problem);
     take_pairs(layout, problem);
     Workspace& workspace = problem.workspace;
-    workspace.scale = layout.take<float>(tokens);
+    workspace.scale = layout.take<double>(tokens);
     workspace.scores = layout.take<float>(tokens);
-    workspace.left = layout.take<float>(tokens);
-    workspace.basis = layout.take<float>(tokens * size(problem.wanted));
+    workspace.left = layout.take<double>(tokens);
+    workspace.basis = layout.take<double>(tokens * size(problem.wanted));
     workspace.offers = layout.take<Offer>(2 * batch * size(up(shape.tokens, kRowsAtOnce)));
     return finish(problem, layout, bytes);
 }
@@ -145,7 +141,6 @@ Problem lay_out(const Shape& shape, DataType type, const DeduplicateParameters& 
     Layout layout(memory);
     take_ranking(layout, problem);
     take_bits(layout, problem);
-    take_directions(layout, problem);
     take_pairs(layout, problem);
     problem.workspace.nearness =
         layout.take<std::uint64_t>(2 * size(shape.batch) * size(up(shape.tokens, 2)));

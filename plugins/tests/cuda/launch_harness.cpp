@@ -314,7 +314,7 @@ int main() {
     check_growth<Parameters>();
     check_limits();
     check_rule<MaxMinParameters>(cuda::Rule::kMaxMin, 4);
-    check_rule<DppParameters>(cuda::Rule::kDpp, 9);
+    check_rule<DppParameters>(cuda::Rule::kDpp, 10);
     check_rule<DeduplicateParameters>(cuda::Rule::kDeduplicate, 6);
     std::printf("PASSED\n");
 }

@@ -30,7 +30,7 @@ union PairsShared {
     ProductsShared products;
     DirectionsShared directions;
     NearestShared nearest;
-    LeastShared max_min;
+    LeastShared<std::uint64_t> max_min;
     RangeShared range;
     DppShared dpp;
     FillShared fill;
@@ -72,9 +72,7 @@ template <typename T, typename Block, typename Meet>
 D2EXPORT_PHASE void multiply_directions(Block& block, const Problem& problem, const Meet& meet) {
     find_directions<T>(block, problem);
     meet();
-    multiply_pairs(block, problem, [&](std::int32_t b) {
-        return Rows<Half>{direction_row(problem, b, 0), problem.width};
-    });
+    multiply_pairs(block, problem);
 }
 
 template <typename T, typename Block, typename Meet>
@@ -95,9 +93,7 @@ template <typename T, typename Block, typename Meet>
 D2EXPORT_PHASE void run_dpp(Block& block, const Problem& problem, const Meet& meet) {
     start_by_importance(block, problem);
     if (has_walk(problem)) {
-        multiply_pairs(block, problem, [&](std::int32_t b) {
-            return Rows<T>{feature_row<T>(problem, b, 0), problem.shape.channels};
-        });
+        multiply_directions<T>(block, problem, meet);
         meet();
         rank(block, problem);
         measure_lengths(block, problem);

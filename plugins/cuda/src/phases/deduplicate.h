@@ -19,7 +19,7 @@ static_assert(kMaxTokens < kGone);
 
 struct DeduplicateShared {
     std::uint16_t place[kMaxTokens];  // of each token, or kGone
-    LeastShared least;
+    LeastShared<std::uint64_t> least;
     float nearest[kRowsAtOnce][kPartsOfRow + 1];  // so that rows start in other banks
     std::int32_t removed[rules::kRemovedAtOnce];  // the how manieth even places
 };

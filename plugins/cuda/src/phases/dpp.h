@@ -1,12 +1,11 @@
 // DppPrune: a team of blocks per picture picks, again and again, the token that adds most volume:
-// q² times what is left of its direction outside the span of the kept ones.
+// q² times what is left of its direction outside the span of the kept ones, in float64.
 //
 // Each block keeps up to date the tokens of its own: what is left of each, and their rows of the
 // Cholesky factor. After every pick it offers its best token to the team; the blocks meet, and all
 // of them pick the best of the offers.
 #pragma once
 
-#include "cosine.h"
 #include "fill.h"
 #include "least.h"
 #include "pairs.h"
@@ -15,20 +14,27 @@
 
 namespace d2export::cuda {
 
+inline constexpr Gain kNoGain{-1.0, -1};  // less than that of any candidate
+
 struct DppShared {
-    LeastShared least;
-    float sums[kRowsAtOnce][kPartsOfRow + 1];  // so that rows start in other banks
+    LeastShared<Gain> most;
+    double sums[kRowsAtOnce][kPartsOfRow + 1];  // so that rows start in other banks
     Offer best[kRowsAtOnce];
 };
+
+// The largest gain comes first, of equal ones the lowest token.
+D2EXPORT_HOST_DEVICE bool operator<(const Gain& a, const Gain& b) noexcept {
+    return a.gain != b.gain ? a.gain > b.gain : a.token < b.token;
+}
 
 // The token picked last; none in step 0.
 struct Picked {
     std::int32_t token;
-    float left;
+    double scale;  // what makes a unit vector of what was left of it
 };
 
-D2EXPORT_HOST_DEVICE float* basis_of(const Problem& problem, std::int32_t b,
-                                     std::int32_t token) noexcept {
+D2EXPORT_HOST_DEVICE double* basis_of(const Problem& problem, std::int32_t b,
+                                      std::int32_t token) noexcept {
     const std::int64_t row = static_cast<std::int64_t>(b) * problem.shape.tokens + token;
     return problem.workspace.basis + row * problem.wanted;
 }
@@ -39,47 +45,45 @@ D2EXPORT_HOST_DEVICE Offer* offers_of(const Problem& problem, std::int32_t b,
     return problem.workspace.offers + row * divide_up(problem.shape.tokens, kRowsAtOnce);
 }
 
-// What makes a direction of each token.
+// What makes a unit vector of each direction; 0 where there is none.
 template <typename Block>
 D2EXPORT_PHASE void measure_lengths(Block& block, const Problem& problem) {
     const std::int32_t tokens = problem.shape.tokens;
     block.each([&](std::int32_t thread) {
         for (std::int32_t i = block.index() * kThreads + thread; i < problem.shape.batch * tokens;
              i += block.count() * kThreads) {
-            problem.workspace.scale[i] =
-                rules::direction_scale(pairs_of(problem, i / tokens, i % tokens)[i % tokens]);
+            const double squares = pairs_of(problem, i / tokens, i % tokens)[i % tokens];
+            problem.workspace.scale[i] = squares > 0 ? 1.0 / sqrt(squares) : 0.0;
         }
     });
 }
 
-// What is left of token `i` behind the `step`-th pick; `along` is its product with the basis of
-// the picked one.
-D2EXPORT_HOST_DEVICE float left_of(const Problem& problem, std::int32_t b, std::int32_t i,
-                                   std::int32_t step, const Picked& picked, float along) {
-    const std::int64_t place = static_cast<std::int64_t>(b) * problem.shape.tokens + i;
-    if (step == 0) {  // exactly 1, lest rounding choose among equals
-        return problem.workspace.scale[place] > 0 ? 1.0F : 0.0F;
+// What is left of token `i` behind so many picks; `along` is its product with the basis of the
+// last one.
+D2EXPORT_HOST_DEVICE double left_of(const Problem& problem, std::int32_t b, std::int32_t i,
+                                    std::int32_t picks, const Picked& picked, double along) {
+    const std::int64_t start = static_cast<std::int64_t>(b) * problem.shape.tokens;
+    const double* const scale = problem.workspace.scale + start;
+    if (picks == 0) {  // exactly 1, lest rounding choose among equals
+        return scale[i] > 0 ? 1.0 : 0.0;
     }
-    const float* const scale = problem.workspace.scale + place - i;
-    const float cosine =
-        cosine_of(pairs_of(problem, b, picked.token)[i], scale[picked.token], scale[i]);
-    const float value = rules::divide(rules::add(cosine, -along), rules::square_root(picked.left));
-    basis_of(problem, b, i)[step - 1] = value;
-    return i == picked.token
-               ? 0.0F
-               : rules::add(problem.workspace.left[place], -rules::multiply(value, value));
+    const double product = pairs_of(problem, b, picked.token)[i];
+    const double cosine = product * scale[picked.token] * scale[i];
+    const double value = (cosine - along) * picked.scale;
+    basis_of(problem, b, i)[picks - 1] = value;
+    return i == picked.token ? 0.0 : problem.workspace.left[start + i] - value * value;
 }
 
 template <typename Block>
 D2EXPORT_PHASE void offer_best(Block& block, const Problem& problem, const Team& team,
-                               std::int32_t step, const Picked& picked, const ScoreRange& range) {
+                               std::int32_t picks, const Picked& picked, const ScoreRange& range) {
     auto& shared = block.template shared<DppShared>();
     const std::int32_t tokens = problem.shape.tokens;
     const std::int64_t start = static_cast<std::int64_t>(team.b) * tokens;
-    const float* const __restrict__ basis = basis_of(problem, team.b, larger(picked.token, 0));
+    const double* const __restrict__ basis = basis_of(problem, team.b, larger(picked.token, 0));
     block.each([&](std::int32_t thread) {
         if (thread < kRowsAtOnce) {
-            shared.best[thread] = Offer{kNoKey, 0.0F};
+            shared.best[thread] = Offer{kNoGain, 0.0};
         }
     });
     for (std::int32_t first = team.index * kRowsAtOnce; first < tokens;
@@ -87,12 +91,12 @@ D2EXPORT_PHASE void offer_best(Block& block, const Problem& problem, const Team&
         block.each([&](std::int32_t thread) {
             const std::int32_t mine = thread / kPartsOfRow;
             const std::int32_t part = thread % kPartsOfRow;
-            float sum = 0;
+            double sum = 0;
             if (first + mine < tokens) {
-                const float* const __restrict__ row = basis_of(problem, team.b, first + mine);
+                const double* const __restrict__ row = basis_of(problem, team.b, first + mine);
                 D2EXPORT_UNROLL(8)  // as many loads on their way
-                for (std::int32_t s = part; s < step - 1; s += kPartsOfRow) {
-                    sum = rules::add(sum, rules::multiply(row[s], basis[s]));
+                for (std::int32_t k = part; k < picks - 1; k += kPartsOfRow) {
+                    sum += row[k] * basis[k];
                 }
             }
             shared.sums[mine][part] = sum;
@@ -102,18 +106,16 @@ D2EXPORT_PHASE void offer_best(Block& block, const Problem& problem, const Team&
             if (thread >= kRowsAtOnce || i >= tokens) {
                 return;
             }
-            float along = 0;
+            double along = 0;
             for (std::int32_t part = 0; part < kPartsOfRow; ++part) {
-                along = rules::add(along, shared.sums[thread][part]);
+                along += shared.sums[thread][part];
             }
-            const float left = left_of(problem, team.b, i, step, picked, along);
+            const double left = left_of(problem, team.b, i, picks, picked, along);
             problem.workspace.left[start + i] = left;
-            const float q = quality_of(problem.workspace.scores[start + i], range);
-            const float gain = rules::gain(q, left);
-            const std::uint64_t key =
-                gain < 0 ? kNoKey : rules::rank_key(gain, static_cast<std::uint32_t>(i));
-            if (key < shared.best[thread].key) {
-                shared.best[thread] = Offer{key, left};
+            const double q = quality_of(problem.workspace.scores[start + i], range);
+            const Gain gain = left > rules::kExhausted ? Gain{q * q * left, i} : kNoGain;
+            if (gain < shared.best[thread].gain) {
+                shared.best[thread] = Offer{gain, left};
             }
         });
     }
@@ -121,9 +123,9 @@ D2EXPORT_PHASE void offer_best(Block& block, const Problem& problem, const Team&
         if (thread == 0) {
             Offer best = shared.best[0];
             for (const Offer& offer : shared.best) {
-                best = offer.key < best.key ? offer : best;
+                best = offer.gain < best.gain ? offer : best;
             }
-            offers_of(problem, team.b, step)[team.index] = best;
+            offers_of(problem, team.b, picks)[team.index] = best;
         }
     });
 }
@@ -134,27 +136,27 @@ D2EXPORT_PHASE void widen_one(Block& block, const Problem& problem, const Team& 
     auto& shared = block.template shared<DppShared>();
     bool open = team.b >= 0;
     const ScoreRange range = open ? find_range(block, problem, team.b) : ScoreRange{};
-    Picked picked{-1, 0.0F};
-    for (std::int32_t step = 0; step < problem.wanted; ++step) {
+    Picked picked{-1, 0.0};
+    for (std::int32_t picks = 0; picks < problem.wanted; ++picks) {
         if (open) {
-            offer_best(block, problem, team, step, picked, range);
+            offer_best(block, problem, team, picks, picked, range);
         }
         meet();
         if (!open) {
             continue;
         }
-        const Offer* const offers = offers_of(problem, team.b, step);
-        find_least(block, shared.least, [&](std::int32_t thread) {
-            std::uint64_t least = kNoKey;
+        const Offer* const offers = offers_of(problem, team.b, picks);
+        find_least(block, shared.most, [&](std::int32_t thread) {
+            Gain most = kNoGain;
             for (std::int32_t i = thread; i < team.size; i += kThreads) {
-                least = lesser(least, offers[i].key);
+                most = lesser(most, offers[i].gain);
             }
-            return least;
+            return most;
         });
-        open = shared.least.least != kNoKey;
-        picked.token = index_of(shared.least.least);
+        picked.token = shared.most.least.token;
+        open = picked.token >= 0;
         if (open) {
-            picked.left = offers[picked.token / kRowsAtOnce % team.size].left;
+            picked.scale = 1.0 / sqrt(offers[picked.token / kRowsAtOnce % team.size].left);
         }
         if (team.index > 0) {
             continue;
@@ -166,7 +168,7 @@ D2EXPORT_PHASE void widen_one(Block& block, const Problem& problem, const Team& 
                 }
             });
         } else {  // nothing is left of any token
-            fill(block, problem, team.b, problem.wanted - step);
+            fill(block, problem, team.b, problem.wanted - picks);
         }
     }
 }

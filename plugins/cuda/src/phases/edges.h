@@ -3,7 +3,7 @@
 
 #include <type_traits>
 
-#include "cosine.h"
+#include "block.h"
 
 namespace d2export::cuda {
 
@@ -36,6 +36,13 @@ D2EXPORT_HOST_DEVICE float scale_of(float squares, const T* row, std::int32_t ch
         return rules::float_of(0x7FC00000U);
     }
     return rules::unit_scale(squares);
+}
+
+D2EXPORT_HOST_DEVICE float cosine_of(float product, float scale, float other_scale) {
+    if (scale == 0.0F || other_scale == 0.0F) {
+        product = 0.0F;  // which may have overflowed
+    }
+    return rules::multiply(rules::multiply(product, scale), other_scale);
 }
 
 // The sum over all splits of one product.

@@ -9,7 +9,7 @@ namespace d2export::cuda {
 
 template <typename Block>
 D2EXPORT_PHASE void spread_one(Block& block, const Problem& problem, std::int32_t b) {
-    auto& shared = block.template shared<LeastShared>();
+    auto& shared = block.template shared<LeastShared<std::uint64_t>>();
     const std::int32_t tokens = problem.shape.tokens;
     float* const __restrict__ nearest =
         problem.workspace.nearest + static_cast<std::int64_t>(b) * tokens;

@@ -1,7 +1,9 @@
-// The scalar products of all pairs of tokens, each pair once. Items of work that run at the same
-// time lie in the same square of 256 x 256 tokens, whose rows stay in the GPU's cache meanwhile.
+// The scalar products of all pairs of directions, each pair once. Items of work that run at the
+// same time lie in the same square of 256 x 256 tokens, whose rows stay in the GPU's cache
+// meanwhile.
 #pragma once
 
+#include "directions.h"
 #include "tile.h"
 
 namespace d2export::cuda {
@@ -18,9 +20,9 @@ D2EXPORT_HOST_DEVICE float* pairs_of(const Problem& problem, std::int32_t b,
 }
 
 // The products of kRowTile tokens from `row` on with kColumnTile from `column` on.
-template <typename T, typename Block>
-D2EXPORT_PHASE void multiply_pairs_tile(Block& block, const Problem& problem, const Rows<T>& rows,
-                                        std::int32_t b, std::int32_t row, std::int32_t column) {
+template <typename Block>
+D2EXPORT_PHASE void multiply_pairs_tile(Block& block, const Problem& problem, std::int32_t b,
+                                        std::int32_t row, std::int32_t column) {
     auto& shared = block.template shared<ProductsShared>();
     block.each([&](std::int32_t thread) {
         if (thread < kRows) {
@@ -29,9 +31,10 @@ D2EXPORT_PHASE void multiply_pairs_tile(Block& block, const Problem& problem, co
             shared.tokens[thread] = token < problem.shape.tokens ? token : -1;
         }
     });
-    typename Block::template Products<T> products;
-    const auto bytes = rows.width * static_cast<std::int32_t>(sizeof(T));
-    multiply_rows(block, rows, 0, bytes, products);
+    typename Block::template Products<Half> products;
+    const Rows<Half> rows{direction_row(problem, b, 0), problem.width};
+    multiply_rows(block, rows, 0, problem.width * static_cast<std::int32_t>(sizeof(Half)),
+                  products);
     block.each([&](std::int32_t thread) {
         products.store(pairs_of(problem, b, row) + column, problem.side, thread);
         if (column < row) {  // else both orders of a pair lie in the tiles of these rows
@@ -40,9 +43,8 @@ D2EXPORT_PHASE void multiply_pairs_tile(Block& block, const Problem& problem, co
     });
 }
 
-// Of the rows that `rows_of(b)` gives for each picture.
-template <typename Block, typename RowsOf>
-D2EXPORT_PHASE void multiply_pairs(Block& block, const Problem& problem, const RowsOf& rows_of) {
+template <typename Block>
+D2EXPORT_PHASE void multiply_pairs(Block& block, const Problem& problem) {
     const std::int32_t squares = divide_up(problem.shape.tokens, kSquare);
     const std::int32_t items_of_one = squares * (squares + 1) / 2 * kSquareItems;
     const std::int32_t items = problem.shape.batch * items_of_one;
@@ -58,7 +60,7 @@ D2EXPORT_PHASE void multiply_pairs(Block& block, const Problem& problem, const R
         const std::int32_t column = across * kSquare + place / kSquareRows * kColumnTile;
         if (row < problem.shape.tokens && column < smaller(row + kRowTile, problem.shape.tokens)) {
             const std::int32_t b = item / items_of_one;
-            multiply_pairs_tile(block, problem, rows_of(b), b, row, column);
+            multiply_pairs_tile(block, problem, b, row, column);
         }
     }
 }
