@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def choose(op_type: str, features: Tensor, importance: Tensor, **attributes: Any) -> Tensor:
-    """Indices `[B, M]` by the rule of that op, which may not read the importance."""
+    """Indices `[B, M]` by the torch form of that op's rule, which may not read the importance."""
     rule = RULES[op_type]
     inputs = [importance] if rule.inputs else []
-    return rule.select(features, *inputs, rule.parameters(**attributes))
+    in_torch = {"using": "torch"} if "using" in signature(rule.select).parameters else {}
+    return rule.select(features, *inputs, rule.parameters(**attributes), **in_torch)
 
 
 def rows(*tokens: Sequence[float]) -> Tensor:

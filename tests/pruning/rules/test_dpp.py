@@ -1,4 +1,4 @@
-"""Greedy determinantal point process: by hand, then against determinants in float64."""
+"""Greedy determinantal point process: by hand, then from determinants."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.rule_cases import (
     INF,
     NAN,
     budgets,
+    exact_products,
     features_of_any_kind,
     normal,
     one_hot,
@@ -25,7 +26,7 @@ from tests.rule_cases import (
     shuffled,
 )
 
-LEAD = 1e-3  # of the best determinant over the next; float32 errs by less than a tenth of that
+LEAD = 1e-5  # of the best determinant over the next; quality, in float32, is as exact as 1e-6
 
 
 def kept(features: Tensor, importance: Tensor, count: int) -> list[int]:
@@ -129,7 +130,7 @@ def test_the_fill_is_in_the_order_of_importance() -> None:
     assert [kept(one_hot("AAAAAA"), importance, count) for count in budgets(6)] == expected
 
 
-@pytest.mark.parametrize("odd", [(0, 0), (NAN, 1), (INF, 1), (1e30, 0)], ids=str)
+@pytest.mark.parametrize("odd", [(0, 0), (NAN, 1), (INF, 1), (3e38, 3e38)], ids=str)
 def test_a_vector_without_direction_is_kept_for_importance_only(odd: tuple[float, float]) -> None:
     tokens, importance = rows(odd, (1, 0), (0, 1), (1, 0)), torch.tensor([9.0, 1, 2, 0])
     # q = 1, 1/9, 2/9, 0: first 2, then 1; then 0 by importance.
@@ -146,7 +147,7 @@ def test_of_identical_tokens_that_are_equally_important_the_lowest_indices_stay(
 def test_the_first_of_equally_important_tokens_is_the_first_of_all(
     seed: int, channels: int
 ) -> None:
-    # The squares of a direction add up to 1 give or take a rounding: that chooses nothing.
+    # The squares of a direction add up to 1 but for rounding: that chooses nothing.
     assert kept(normal(seed, 9, channels), torch.ones(9), 1) == [0]
 
 
@@ -156,18 +157,20 @@ def test_a_share_is_rounded_down_but_keeps_one() -> None:
         assert found.tolist() == expected
 
 
-# --- Against float64 ----------------------------------------------------------------------------
+# --- By determinants ----------------------------------------------------------------------------
 
 
 def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[list[int], float]:
     """Ids in the order they are taken, and the least lead of a determinant over the next one.
 
-    A determinant that has lost more than 99 % to the tokens before it counts as without lead.
+    A determinant that has lost more than 90 % to the tokens before it counts as without lead.
     """
-    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    products = torch.tensor(exact_products(features), dtype=torch.float64)
+    length = products.diagonal().sqrt()
+    cosine = products / length / length[:, None]
     wide = importance.double()
     q = (wide - wide.min()) / (wide.max() - wide.min()) + SMALLEST_QUALITY
-    kernel = q[:, None] * (unit @ unit.T) * q
+    kernel = q[:, None] * cosine * q
     taken: list[int] = []
     lead, before = INF, 1.0
     for _ in range(count):
@@ -179,7 +182,7 @@ def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[li
         first, *rest = sorted(volume, key=lambda token: -volume[token])
         if rest:
             lead = min(lead, 1 - volume[rest[0]] / volume[first])
-        if volume[first] < 0.01 * before * float(q[first] ** 2):
+        if volume[first] < 0.1 * before * float(q[first] ** 2):
             lead = 0.0
         taken.append(first)
         before = volume[first]
@@ -188,15 +191,34 @@ def by_determinant(features: Tensor, importance: Tensor, count: int) -> tuple[li
 
 @settings(max_examples=150, deadline=None)
 @given(seed=seeds, tokens=st.integers(2, 9), data=st.data())
-def test_equals_the_largest_determinants_in_float64(
-    seed: int, tokens: int, data: st.DataObject
-) -> None:
+def test_equals_the_largest_determinants(seed: int, tokens: int, data: st.DataObject) -> None:
     channels = data.draw(st.integers(tokens, 12))  # the tokens span a volume, at acute angles
     features, importance = normal(seed, tokens, channels) + 1, normal(seed ^ 1, tokens)
     count = data.draw(st.integers(1, tokens - 1))
     taken, lead = by_determinant(features, importance, count)
     assume(lead > LEAD)
     assert kept(features, importance, count) == sorted(taken)
+
+
+@settings(max_examples=80, deadline=None)
+@given(seed=seeds, tokens=st.integers(2, 9), data=st.data())
+def test_directions_in_whole_numbers_change_little(
+    seed: int, tokens: int, data: st.DataObject
+) -> None:
+    features, importance = normal(seed, tokens, 12), normal(seed ^ 1, tokens)
+    unit = torch.nn.functional.normalize(features.double(), dim=1)
+    q = quality(importance).double()
+    kernel = q[:, None] * (unit @ unit.T) * q
+    taken: list[int] = []
+    for _ in range(data.draw(st.integers(1, tokens - 1))):
+        volume = torch.full((tokens,), -INF, dtype=torch.float64)
+        for token in set(range(tokens)) - set(taken):
+            ids = [*taken, token]
+            volume[token] = torch.linalg.det(kernel[ids][:, ids])
+        (best, second), (token, _) = volume.topk(2)
+        assume(second < 0.98 * best)
+        taken.append(int(token))
+    assert kept(features, importance, len(taken)) == sorted(taken)
 
 
 @settings(max_examples=80, deadline=None)
