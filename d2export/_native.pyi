@@ -36,6 +36,26 @@ def select(
     pivots_block: bool = False,
     dtype: str | None = None,
 ) -> npt.NDArray[np.int32]: ...
+def select_max_min(
+    features: Any, *, keep: int = 0, keep_permille: int = 0, dtype: str | None = None
+) -> npt.NDArray[np.int32]: ...
+def select_dpp(
+    features: Any,
+    importance: Any,
+    *,
+    keep: int = 0,
+    keep_permille: int = 0,
+    dtype: str | None = None,
+) -> npt.NDArray[np.int32]: ...
+def select_deduplicate(
+    features: Any,
+    importance: Any,
+    *,
+    keep: int = 0,
+    keep_permille: int = 0,
+    important_ratio: float = 0.5,
+    dtype: str | None = None,
+) -> npt.NDArray[np.int32]: ...
 def prune(
     features: Any,
     importance: Any,

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.errors import EnvironmentMismatch
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.parameters import Budget, PruneParameters
+from d2export.pruning.rule_parameters import DeduplicateParameters, DppParameters, MaxMinParameters
 
 Int32 = npt.NDArray[np.int32]
 
@@ -43,11 +44,22 @@ def select(
         ValueError: a rank, length or dtype that does not fit; the argument is named.
         EnvironmentMismatch: this installation has no native core.
     """
-    require()
-    from d2export import _native
+    return _select("select", (features, importance, prior, grid), parameters)
 
-    shared, dtype = _shareable(features)
-    return _native.select(shared, importance, prior, grid, **vars(parameters), dtype=dtype)
+
+def select_max_min(features: Any, parameters: MaxMinParameters) -> Int32:
+    """The same by the rule `MaxMinPrune`; arguments and errors are those of `select`."""
+    return _select("select_max_min", (features,), parameters)
+
+
+def select_dpp(features: Any, importance: Any, parameters: DppParameters) -> Int32:
+    """The same by the rule `DppPrune`."""
+    return _select("select_dpp", (features, importance), parameters)
+
+
+def select_deduplicate(features: Any, importance: Any, parameters: DeduplicateParameters) -> Int32:
+    """The same by the rule `DeduplicatePrune`."""
+    return _select("select_deduplicate", (features, importance), parameters)
 
 
 def prune(
@@ -76,6 +88,17 @@ def require() -> None:
             "this installation of d2export has no native core",
             "`d2export doctor` says why, and what to type.",
         )
+
+
+def _select(function: str, inputs: tuple[Any, ...], parameters: Budget) -> Int32:
+    require()
+    from d2export import _native
+
+    shared, dtype = _shareable(inputs[0])
+    indices: Int32 = getattr(_native, function)(
+        shared, *inputs[1:], **vars(parameters), dtype=dtype
+    )
+    return indices
 
 
 def _shareable(features: Any) -> tuple[Any, str | None]:

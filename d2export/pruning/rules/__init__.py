@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from d2export.pruning import selection
-from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning import native, selection
+from d2export.pruning.parameters import OP_TYPE, Budget, PruneParameters
 from d2export.pruning.rule_parameters import (
     DartParameters,
     DeduplicateParameters,
@@ -19,6 +19,7 @@ from d2export.pruning.rule_parameters import (
 )
 from d2export.pruning.rules import dart, deduplicate, dpp, elbow, max_min
 from d2export.pruning.rules.vectors import mean_over_heads
+from d2export.pruning.selection import Implementation, implementation
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,8 @@ class Rule:
         parameters: dataclass of its attributes, with their defaults.
         select: `(features [B, N, C], *inputs, parameters)` to indices `[B, M]` int32, ascending.
         counted: whether the number kept follows from shapes and attributes alone.
+        native: whether there is native code for it. Then `select` takes a keyword `using`, as
+            `selection.select` does.
     """
 
     op_type: str
@@ -40,30 +43,53 @@ class Rule:
     parameters: type
     select: Callable[..., Tensor]
     counted: bool = True
+    native: bool = True
 
 
-def _max_min(features: Tensor, parameters: MaxMinParameters) -> Tensor:
+def _max_min(
+    features: Tensor, parameters: MaxMinParameters, using: Implementation | None = None
+) -> Tensor:
     _check(features)
-    return torch.stack([max_min.reference(image, parameters) for image in features])
+    if _is_native(features, using):
+        return torch.from_numpy(native.select_max_min(features.detach(), parameters))
+    rows = [max_min.reference(image, parameters) for image in features]
+    return _stacked(rows, features, parameters)
+
+
+def _dpp(
+    features: Tensor,
+    importance: Tensor,
+    parameters: DppParameters,
+    using: Implementation | None = None,
+) -> Tensor:
+    _check(features, importance)
+    if _is_native(features, using):
+        inputs = features.detach(), importance.detach()
+        return torch.from_numpy(native.select_dpp(*inputs, parameters))
+    images = zip(features, mean_over_heads(importance), strict=True)
+    rows = [dpp.reference(image, row, parameters) for image, row in images]
+    return _stacked(rows, features, parameters)
+
+
+def _deduplicate(
+    features: Tensor,
+    importance: Tensor,
+    parameters: DeduplicateParameters,
+    using: Implementation | None = None,
+) -> Tensor:
+    _check(features, importance)
+    if _is_native(features, using):
+        inputs = features.detach(), importance.detach()
+        return torch.from_numpy(native.select_deduplicate(*inputs, parameters))
+    images = zip(features, mean_over_heads(importance), strict=True)
+    rows = [deduplicate.reference(image, row, parameters) for image, row in images]
+    return _stacked(rows, features, parameters)
 
 
 def _dart(features: Tensor, parameters: DartParameters) -> Tensor:
     _check(features)
-    return torch.stack([dart.reference(image, parameters) for image in features])
-
-
-def _dpp(features: Tensor, importance: Tensor, parameters: DppParameters) -> Tensor:
-    _check(features, importance)
-    scores = mean_over_heads(importance)
-    images = zip(features, scores, strict=True)
-    return torch.stack([dpp.reference(image, row, parameters) for image, row in images])
-
-
-def _deduplicate(features: Tensor, importance: Tensor, parameters: DeduplicateParameters) -> Tensor:
-    _check(features, importance)
-    scores = mean_over_heads(importance)
-    images = zip(features, scores, strict=True)
-    return torch.stack([deduplicate.reference(image, row, parameters) for image, row in images])
+    rows = [dart.reference(image, parameters) for image in features]
+    return _stacked(rows, features, parameters)
 
 
 def _elbow(features: Tensor, importance: Tensor, parameters: ElbowParameters) -> Tensor:
@@ -71,6 +97,18 @@ def _elbow(features: Tensor, importance: Tensor, parameters: ElbowParameters) ->
     if len(features) != 1:
         raise ValueError(f"features has {len(features)} images: how many stay differs, expected 1")
     return elbow.reference(mean_over_heads(importance)[0], parameters).unsqueeze(0)
+
+
+def _is_native(features: Tensor, using: Implementation | None) -> bool:
+    return (using or implementation(features.device)) == "native"
+
+
+def _stacked(rows: list[Tensor], features: Tensor, parameters: Budget) -> Tensor:
+    """`[B, M]`, also where there is no image."""
+    if rows:
+        return torch.stack(rows)
+    shape = (0, parameters.kept(features.shape[1]))
+    return torch.empty(shape, dtype=torch.int32, device=features.device)
 
 
 def _check(features: Tensor, importance: Tensor | None = None) -> None:
@@ -129,6 +167,7 @@ RULES = {
             (),
             DartParameters,
             _dart,
+            native=False,
         ),
         Rule(
             "ElbowPrune",
@@ -137,6 +176,7 @@ RULES = {
             ElbowParameters,
             _elbow,
             counted=False,
+            native=False,
         ),
     )
 }

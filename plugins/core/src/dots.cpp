@@ -1,5 +1,6 @@
 #include "dots.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "d2export/rules.h"
@@ -56,6 +57,44 @@ float widen(const void* features, DataType type, std::size_t first, std::int32_t
     return widen_float(static_cast<const float*>(features) + first, channels, row);
 }
 
+// The squares of floats are exact in double.
+D2EXPORT_VECTOR_VARIANTS
+double add_squares(const float* row, std::int32_t channels) noexcept {
+    double squares = 0;
+#pragma omp simd reduction(+ : squares)
+    for (std::int32_t c = 0; c < channels; ++c) {
+        squares += static_cast<double>(row[c]) * static_cast<double>(row[c]);
+    }
+    return squares;
+}
+
+// Returns the sum of the squares, which are whole numbers below 2^24 all together.
+D2EXPORT_VECTOR_VARIANTS
+std::int32_t round_row(const float* from, std::int32_t channels, float scale,
+                       std::int16_t* row) noexcept {
+    std::int32_t squares = 0;
+    for (std::int32_t c = 0; c < channels; ++c) {
+        const auto number = static_cast<std::int32_t>(rules::whole_number(from[c], scale));
+        row[c] = static_cast<std::int16_t>(number);
+        squares += number * number;
+    }
+    return squares;
+}
+
+// Calls use(first, count, floats) for a row, widened piece by piece.
+template <typename Use>
+void for_each_piece(const void* features, DataType type, std::size_t token, std::int32_t channels,
+                    const Use& use) noexcept {
+    constexpr std::int32_t kPiece = 512;
+    float piece[kPiece];
+    const std::size_t start = token * static_cast<std::size_t>(channels);
+    for (std::int32_t first = 0; first < channels; first += kPiece) {
+        const std::int32_t count = std::min(kPiece, channels - first);
+        widen(features, type, start + static_cast<std::size_t>(first), count, piece);
+        use(first, count, piece);
+    }
+}
+
 }  // namespace
 
 float load_unit_row(const void* features, DataType type, std::size_t token, std::int32_t channels,
@@ -68,6 +107,35 @@ float load_unit_row(const void* features, DataType type, std::size_t token, std:
     }
     std::memset(row + width, 0, (padded(channels) - width) * sizeof(float));
     return squares;
+}
+
+std::int32_t load_direction(const void* features, DataType type, std::size_t token,
+                            std::int32_t channels, std::int16_t* row) noexcept {
+    double squares = 0;
+    for_each_piece(features, type, token, channels,
+                   [&](std::int32_t, std::int32_t count, const float* piece) {
+                       squares += add_squares(piece, count);
+                   });
+    const float scale = rules::whole_scale(squares);
+    std::memset(row, 0, padded(channels) * sizeof(std::int16_t));
+    std::int32_t whole_squares = 0;
+    if (scale > 0) {
+        for_each_piece(features, type, token, channels,
+                       [&](std::int32_t first, std::int32_t count, const float* piece) {
+                           whole_squares += round_row(piece, count, scale, row + first);
+                       });
+    }
+    return whole_squares;
+}
+
+D2EXPORT_VECTOR_VARIANTS
+double short_dot(const double* a, const double* b, std::int32_t length) noexcept {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int32_t i = 0; i < length; ++i) {
+        sum += a[i] * b[i];
+    }
+    return sum;
 }
 
 // Two halves of four rows: eight independent sums keep both multiply-add units of a core busy.
@@ -128,6 +196,22 @@ void three_by_four_dots(const float* const rows[3], const float* const others[4]
         cn += c[i] * n[i];
     }
     const float sums[12] = {ak, al, am, an, bk, bl, bm, bn, ck, cl, cm, cn};
+    std::memcpy(products, sums, sizeof sums);
+}
+
+// Integers may be added in any order without a pragma, which would hide from the compiler that two
+// products of 16 bits and their sum are one instruction.
+D2EXPORT_VECTOR_VARIANTS
+void three_by_four_dots(const std::int16_t* const rows[3], const std::int16_t* const others[4],
+                        std::size_t length, std::int32_t products[12]) noexcept {
+    std::int32_t sums[12] = {};
+    for (std::size_t i = 0; i < length; ++i) {
+        for (int r = 0; r < 3; ++r) {
+            for (int k = 0; k < 4; ++k) {
+                sums[4 * r + k] += rows[r][i] * others[k][i];
+            }
+        }
+    }
     std::memcpy(products, sums, sizeof sums);
 }
 

@@ -20,6 +20,14 @@ constexpr std::size_t padded(std::int32_t channels) noexcept {
 float load_unit_row(const void* features, DataType type, std::size_t token, std::int32_t channels,
                     float* row) noexcept;
 
+// Writes the direction of a token in whole numbers, padded, and returns its product with itself: 0
+// if the token has none, see rules::whole_scale.
+std::int32_t load_direction(const void* features, DataType type, std::size_t token,
+                            std::int32_t channels, std::int16_t* row) noexcept;
+
+// a . b, neither padded.
+double short_dot(const double* a, const double* b, std::int32_t length) noexcept;
+
 // products[k] = row . others[k], for four padded rows at once.
 void four_dots(const float* row, const float* const others[4], std::size_t length,
                float products[4]) noexcept;
@@ -27,5 +35,9 @@ void four_dots(const float* row, const float* const others[4], std::size_t lengt
 // products[4 * r + k] = rows[r] . others[k], for three padded rows and four others.
 void three_by_four_dots(const float* const rows[3], const float* const others[4],
                         std::size_t length, float products[12]) noexcept;
+
+// The same for directions in whole numbers.
+void three_by_four_dots(const std::int16_t* const rows[3], const std::int16_t* const others[4],
+                        std::size_t length, std::int32_t products[12]) noexcept;
 
 }  // namespace d2export

@@ -1,11 +1,11 @@
 #include "d2export/select.h"
 
 #include <algorithm>
-#include <cstring>
-#include <limits>
 
 #include "d2export/rules.h"
+#include "pictures.h"
 #include "ranking.h"
+#include "scores.h"
 #include "scratch.h"
 #include "walk.h"
 
@@ -40,17 +40,9 @@ std::int32_t joining(const Shape& shape, const Parameters& parameters) noexcept 
 // r = mean over heads / (prior + eps), as keys.
 void score(const Shape& shape, const float* importance, const float* prior, float eps,
            const Work& work) noexcept {
-    const auto tokens = static_cast<std::size_t>(shape.tokens);
-    std::memcpy(work.scores, importance, tokens * sizeof(float));
-    for (std::int32_t head = 1; head < shape.heads; ++head) {
-        importance += tokens;
-        for (std::size_t i = 0; i < tokens; ++i) {
-            work.scores[i] += importance[i];
-        }
-    }
-    const auto heads = static_cast<float>(shape.heads);
-    for (std::size_t i = 0; i < tokens; ++i) {
-        const float r = rules::debias(rules::divide(work.scores[i], heads), prior[i], eps);
+    mean_over_heads(shape, importance, work.scores);
+    for (std::int32_t i = 0; i < shape.tokens; ++i) {
+        const float r = rules::debias(work.scores[i], prior[i], eps);
         work.keys[i] = rules::rank_key(r, static_cast<std::uint32_t>(i));
     }
 }
@@ -67,12 +59,12 @@ float diagonal_of(const float* grid, std::int32_t tokens) noexcept {
     return rules::diagonal(high_x - low_x, high_y - low_y);
 }
 
-// Marks the tokens of one picture that stay. `features` are the picture's own.
-void select_one(const Shape& shape, const Inputs& inputs, const void* features,
+// Marks the tokens of one picture that stay.
+void select_one(const Shape& shape, const Inputs& inputs, const Picture& picture,
                 const Parameters& parameters, Work& work) noexcept {
+    score(shape, picture.importance, inputs.prior, parameters.eps, work);
     const std::int32_t wanted = parameters.kept(shape.tokens);
     const std::int32_t pivots = parameters.pivots(wanted);
-    std::memset(work.stays, 0, static_cast<std::size_t>(shape.tokens));
     Ranking ranking(work.keys, shape.tokens, pivots);
     for (std::int32_t rank = 0; rank < pivots; ++rank) {
         work.stays[ranking.pivot(rank)] = 1;
@@ -81,7 +73,7 @@ void select_one(const Shape& shape, const Inputs& inputs, const void* features,
         return;
     }
 
-    const Neighbourhood neighbourhood{features,         inputs.type,
+    const Neighbourhood neighbourhood{picture.features, picture.type,
                                       inputs.grid,      diagonal_of(inputs.grid, shape.tokens),
                                       parameters.alpha, parameters.theta};
     Walk& walk = work.walk;
@@ -119,30 +111,13 @@ void select(const Shape& shape, const Inputs& inputs, const Parameters& paramete
             std::int32_t* indices, void* scratch) noexcept {
     const std::int32_t kept = parameters.kept(shape.tokens);
     if (kept == shape.tokens) {
-        for (std::int32_t b = 0; b < shape.batch; ++b) {
-            for (std::int32_t token = 0; token < kept; ++token) {
-                *indices++ = token;
-            }
-        }
+        keep_all(shape, indices);
         return;
     }
     Work work(shape, joining(shape, parameters), scratch);
-    const auto tokens = static_cast<std::size_t>(shape.tokens);
-    const std::size_t picture =
-        tokens * static_cast<std::size_t>(shape.channels) * bytes_of(inputs.type);
-    const auto* features = static_cast<const unsigned char*>(inputs.features);
-    const float* importance = inputs.importance;
-    for (std::int32_t b = 0; b < shape.batch; ++b) {
-        score(shape, importance, inputs.prior, parameters.eps, work);
-        select_one(shape, inputs, features, parameters, work);
-        for (std::int32_t token = 0; token < shape.tokens; ++token) {
-            if (work.stays[token] != 0) {
-                *indices++ = token;
-            }
-        }
-        features += picture;
-        importance += static_cast<std::size_t>(shape.heads) * tokens;
-    }
+    select_each(shape, inputs, work.stays, indices, [&](const Picture& picture) {
+        select_one(shape, inputs, picture, parameters, work);
+    });
 }
 
 }  // namespace d2export

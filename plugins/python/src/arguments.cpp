@@ -87,16 +87,14 @@ DataType feature_type(nb::dlpack::dtype type, bool bits_are_bfloat16) {
     refuse("features is " + named(type) + ", expected float32, float16 or bfloat16");
 }
 
-void require_float32(const char* name, const Any& array) {
-    if (array.dtype() != nb::dtype<float>()) {
-        refuse(std::string(name) + " is " + named(array.dtype()) + ", expected float32");
-    }
-}
-
 void require_shape(const char* name, const Any& array, bool fits, const std::string& expected) {
     if (!fits) {
         refuse(std::string(name) + " has shape " + listed(array) + ", expected " + expected);
     }
+}
+
+bool fits(const Any& array, std::size_t axis, std::int32_t length) {
+    return array.shape(axis) == static_cast<std::size_t>(length);
 }
 
 std::int32_t extent(const char* name, const Any& array, std::size_t axis) {
@@ -108,53 +106,74 @@ std::int32_t extent(const char* name, const Any& array, std::size_t axis) {
     return static_cast<std::int32_t>(array.shape(axis));
 }
 
-}  // namespace
-
-Arguments::Arguments(nb::handle features, nb::handle importance, nb::handle prior, nb::handle grid,
-                     bool bits_are_bfloat16) {
-    const Any given = viewed("features", features);
-    require_shape("features", given, given.ndim() == 3, "[B, N, C]");
-    inputs_.type = feature_type(given.dtype(), bits_are_bfloat16);
-    shape_.batch = extent("features", given, 0);
-    shape_.tokens = extent("features", given, 1);
-    shape_.channels = extent("features", given, 2);
-
-    const std::string batch = std::to_string(shape_.batch);
-    const std::string tokens = std::to_string(shape_.tokens);
+// [B, N] or [B, H, N]; returns H.
+std::int32_t heads_of(nb::handle importance, const Shape& shape) {
     const Any scores = viewed("importance", importance);
+    const std::string batch = std::to_string(shape.batch);
+    const std::string tokens = std::to_string(shape.tokens);
     const bool per_head = scores.ndim() == 3;
     require_shape("importance", scores,
-                  (scores.ndim() == 2 || per_head) && scores.shape(0) == given.shape(0) &&
-                      scores.shape(scores.ndim() - 1) == given.shape(1),
+                  (scores.ndim() == 2 || per_head) && fits(scores, 0, shape.batch) &&
+                      fits(scores, scores.ndim() - 1, shape.tokens),
                   "[" + batch + ", " + tokens + "] or [" + batch + ", H, " + tokens + "]");
-    shape_.heads = per_head ? extent("importance", scores, 1) : 1;
-    if (shape_.heads == 0) {
+    const std::int32_t heads = per_head ? extent("importance", scores, 1) : 1;
+    if (heads == 0) {
         refuse("importance has 0 heads, expected at least 1");
     }
-    const Any means = viewed("prior", prior);
-    require_shape("prior", means, means.ndim() == 1 && means.shape(0) == given.shape(1),
-                  "[" + tokens + "]");
-    const Any centres = viewed("grid", grid);
-    require_shape(
-        "grid", centres,
-        centres.ndim() == 2 && centres.shape(0) == given.shape(1) && centres.shape(1) == 2,
-        "[" + tokens + ", 2]");
-    require_float32("importance", scores);
-    require_float32("prior", means);
-    require_float32("grid", centres);
-
-    features_ = row_major<Array>("features", features);
-    importance_ = row_major<Array>("importance", importance);
-    prior_ = row_major<Array>("prior", prior);
-    grid_ = row_major<Array>("grid", grid);
-    inputs_.features = features_.data();
-    inputs_.importance = static_cast<const float*>(importance_.data());
-    inputs_.prior = static_cast<const float*>(prior_.data());
-    inputs_.grid = static_cast<const float*>(grid_.data());
+    return heads;
 }
 
-void require_valid(const Parameters& parameters) {
-    const std::string fault = parameters.fault();
+void require_prior(nb::handle prior, const Shape& shape) {
+    const Any means = viewed("prior", prior);
+    require_shape("prior", means, means.ndim() == 1 && fits(means, 0, shape.tokens),
+                  "[" + std::to_string(shape.tokens) + "]");
+}
+
+void require_grid(nb::handle grid, const Shape& shape) {
+    const Any centres = viewed("grid", grid);
+    require_shape("grid", centres,
+                  centres.ndim() == 2 && fits(centres, 0, shape.tokens) && fits(centres, 1, 2),
+                  "[" + std::to_string(shape.tokens) + ", 2]");
+}
+
+}  // namespace
+
+Arguments::Arguments(const Given& given, bool bits_are_bfloat16) {
+    const Any features = viewed("features", given.features);
+    require_shape("features", features, features.ndim() == 3, "[B, N, C]");
+    inputs_.type = feature_type(features.dtype(), bits_are_bfloat16);
+    shape_.batch = extent("features", features, 0);
+    shape_.tokens = extent("features", features, 1);
+    shape_.channels = extent("features", features, 2);
+    if (given.importance.is_valid()) {
+        shape_.heads = heads_of(given.importance, shape_);
+    }
+    if (given.prior.is_valid()) {
+        require_prior(given.prior, shape_);
+    }
+    if (given.grid.is_valid()) {
+        require_grid(given.grid, shape_);
+    }
+    features_ = row_major<Array>("features", given.features);
+    inputs_.features = features_.data();
+    inputs_.importance = floats("importance", given.importance, importance_);
+    inputs_.prior = floats("prior", given.prior, prior_);
+    inputs_.grid = floats("grid", given.grid, grid_);
+}
+
+const float* Arguments::floats(const char* name, nb::handle object, Array& array) {
+    if (!object.is_valid()) {
+        return nullptr;
+    }
+    const Any given = viewed(name, object);
+    if (given.dtype() != nb::dtype<float>()) {
+        refuse(std::string(name) + " is " + named(given.dtype()) + ", expected float32");
+    }
+    array = row_major<Array>(name, object);
+    return static_cast<const float*>(array.data());
+}
+
+void require_valid(const std::string& fault) {
     if (!fault.empty()) {
         refuse(fault);
     }

@@ -4,24 +4,35 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
-#include "d2export/parameters.h"
+#include <string>
+
 #include "d2export/tensors.h"
 
 namespace d2export::python {
+
+// The inputs of an op, as Python has them; null where the op has no such input.
+struct Given {
+    nanobind::handle features;
+    nanobind::handle importance = {};
+    nanobind::handle prior = {};
+    nanobind::handle grid = {};
+};
 
 // Arrays in host memory, row-major, and what the core calls them. Keeps the arrays alive.
 class Arguments {
  public:
     // Throws nanobind::value_error that names the argument. `bits_are_bfloat16`: features of type
     // uint16 are the bits of bfloat16, which numpy lacks.
-    Arguments(nanobind::handle features, nanobind::handle importance, nanobind::handle prior,
-              nanobind::handle grid, bool bits_are_bfloat16);
+    Arguments(const Given& given, bool bits_are_bfloat16);
 
     const Shape& shape() const noexcept { return shape_; }
     const Inputs& inputs() const noexcept { return inputs_; }
 
  private:
     using Array = nanobind::ndarray<nanobind::ro, nanobind::c_contig, nanobind::device::cpu>;
+
+    // An array of floats, null where there is none.
+    const float* floats(const char* name, nanobind::handle object, Array& array);
 
     Array features_;
     Array importance_;
@@ -31,7 +42,7 @@ class Arguments {
     Inputs inputs_;
 };
 
-// Throws nanobind::value_error with the fault of `parameters`, if there is one.
-void require_valid(const Parameters& parameters);
+// Throws nanobind::value_error with `fault`, unless it is empty.
+void require_valid(const std::string& fault);
 
 }  // namespace d2export::python

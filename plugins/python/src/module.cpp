@@ -49,6 +49,7 @@ const char* numpy_name(DataType type) noexcept {
 }
 
 // Python's other threads run on while the core works.
+template <typename Parameters>
 Result<std::int32_t> selected(const Arguments& arguments, const Parameters& parameters) {
     const Shape& shape = arguments.shape();
     Result<std::int32_t> indices("int32", shape.batch, parameters.kept(shape.tokens));
@@ -58,6 +59,7 @@ Result<std::int32_t> selected(const Arguments& arguments, const Parameters& para
     return indices;
 }
 
+template <typename Parameters>
 nb::object select(const Arguments& arguments, const Parameters& parameters) {
     return selected(arguments, parameters).array();
 }
@@ -75,11 +77,19 @@ nb::tuple prune(const Arguments& arguments, const Parameters& parameters) {
     return nb::make_tuple(kept.array(), indices.array());
 }
 
-bool is_bfloat16(const std::optional<std::string>& dtype) {
+using Dtype = std::optional<std::string>;
+
+bool is_bfloat16(const Dtype& dtype) {
     if (dtype && *dtype != "bfloat16") {
         throw nb::value_error(("dtype is '" + *dtype + "', expected 'bfloat16' or None").c_str());
     }
     return dtype.has_value();
+}
+
+template <typename Parameters>
+Arguments checked(const Given& given, const Parameters& parameters, const Dtype& dtype) {
+    require_valid(parameters.fault());
+    return {given, is_bfloat16(dtype)};
 }
 
 // An op with the inputs and attributes of D2Prune.
@@ -90,16 +100,48 @@ void define(nb::module_& module, const char* name, const char* description, Op o
         name,
         [op](nb::handle features, nb::handle importance, nb::handle prior, nb::handle grid,
              std::int64_t keep, std::int64_t keep_permille, float pivot_ratio, float alpha,
-             float theta, float eps, bool pivots_block, const std::optional<std::string>& dtype) {
+             float theta, float eps, bool pivots_block, const Dtype& dtype) {
             const Parameters parameters{{keep, keep_permille}, pivot_ratio, alpha, theta, eps,
                                         pivots_block};
-            require_valid(parameters);
-            return op(Arguments(features, importance, prior, grid, is_bfloat16(dtype)), parameters);
+            return op(checked({features, importance, prior, grid}, parameters, dtype), parameters);
         },
         "features"_a, "importance"_a, "prior"_a, "grid"_a, nb::kw_only(), "keep"_a = defaults.keep,
         "keep_permille"_a = defaults.keep_permille, "pivot_ratio"_a = defaults.pivot_ratio,
         "alpha"_a = defaults.alpha, "theta"_a = defaults.theta, "eps"_a = defaults.eps,
         "pivots_block"_a = defaults.pivots_block, "dtype"_a = nb::none(), description);
+}
+
+constexpr char kIds[] = "Kept token ids [B, M] int32 of each picture, ascending.";
+
+void define_rules(nb::module_& module) {
+    const DeduplicateParameters defaults;
+    module.def(
+        "select_max_min",
+        [](nb::handle features, std::int64_t keep, std::int64_t keep_permille, const Dtype& dtype) {
+            const MaxMinParameters parameters{{keep, keep_permille}};
+            return select(checked({features}, parameters, dtype), parameters);
+        },
+        "features"_a, nb::kw_only(), "keep"_a = defaults.keep,
+        "keep_permille"_a = defaults.keep_permille, "dtype"_a = nb::none(), kIds);
+    module.def(
+        "select_dpp",
+        [](nb::handle features, nb::handle importance, std::int64_t keep,
+           std::int64_t keep_permille, const Dtype& dtype) {
+            const DppParameters parameters{{keep, keep_permille}};
+            return select(checked({features, importance}, parameters, dtype), parameters);
+        },
+        "features"_a, "importance"_a, nb::kw_only(), "keep"_a = defaults.keep,
+        "keep_permille"_a = defaults.keep_permille, "dtype"_a = nb::none(), kIds);
+    module.def(
+        "select_deduplicate",
+        [](nb::handle features, nb::handle importance, std::int64_t keep,
+           std::int64_t keep_permille, float important_ratio, const Dtype& dtype) {
+            const DeduplicateParameters parameters{{keep, keep_permille}, important_ratio};
+            return select(checked({features, importance}, parameters, dtype), parameters);
+        },
+        "features"_a, "importance"_a, nb::kw_only(), "keep"_a = defaults.keep,
+        "keep_permille"_a = defaults.keep_permille, "important_ratio"_a = defaults.important_ratio,
+        "dtype"_a = nb::none(), kIds);
 }
 
 nb::dict build_info() {
@@ -122,10 +164,10 @@ nb::dict build_info() {
 
 NB_MODULE(_native, module) {
     namespace python = d2export::python;
-    module.doc() = "D2Prune on the CPU, for numpy arrays and for tensors in host memory.";
-    python::define(module, "select", "Kept token ids [B, M] int32 of each picture, ascending.",
-                   python::select);
+    module.doc() = "The ops on the CPU, for numpy arrays and for tensors in host memory.";
+    python::define(module, "select", python::kIds, python::select<d2export::Parameters>);
     python::define(module, "prune", "Kept tokens [B, M, C], and their ids [B, M] int32.",
                    python::prune);
+    python::define_rules(module);
     module.def("build_info", python::build_info, "What was built, and why the rest was not.");
 }

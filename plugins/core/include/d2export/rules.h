@@ -132,7 +132,7 @@ D2EXPORT_HOST_DEVICE float direction_scale(float squared_length) noexcept {
     return squared_length <= kLargestFinite ? unit_scale(squared_length) : 0.0F;
 }
 
-// --- Directions in whole numbers: MaxMinPrune, DeduplicatePrune ---------------------------------
+// --- Directions in whole numbers: MaxMinPrune, DppPrune, DeduplicatePrune ------------------------
 //
 // Their products are whole numbers below 2^24: int32 and float32 add them without rounding, in any
 // order.
@@ -157,7 +157,7 @@ D2EXPORT_HOST_DEVICE float whole_number(float channel, float scale) noexcept {
 
 constexpr float kLargestScore = 1e30F;     // beyond it a score counts as this
 constexpr float kSmallestQuality = 1e-6F;  // of the least relevant token
-constexpr float kExhausted = 1e-5F;  // a token lies in the span of the kept ones: so little is left
+constexpr double kExhausted = 1e-5;  // a token lies in the span of the kept ones: so little is left
 
 // An infinity becomes the `high`est or `low`est finite score (1 and -1 where none is), NaN stays.
 D2EXPORT_HOST_DEVICE float finite_score(float score, float low, float high) noexcept {
@@ -174,10 +174,16 @@ D2EXPORT_HOST_DEVICE float quality(float score, float low, float high) noexcept 
     return high > low ? add(spread, kSmallestQuality) : 1.0F;
 }
 
-// What a token adds to the volume: `left` is its share outside the span of the kept ones. Not a
-// candidate, it has less than any that is.
-D2EXPORT_HOST_DEVICE float gain(float quality, float left) noexcept {
-    return left <= kExhausted ? -1.0F : multiply(multiply(quality, quality), left);
+// Of two directions, from their product and those of each with itself, above 0.
+D2EXPORT_HOST_DEVICE double cosine(std::int32_t product, std::int32_t square,
+                                   std::int32_t other_square) noexcept {
+    return product / std::sqrt(static_cast<double>(square) * other_square);
+}
+
+// What a token adds to the volume: `left` is its share outside the span of the kept ones. Less than
+// that of any candidate where the token is none.
+D2EXPORT_HOST_DEVICE double gain(float quality, double left) noexcept {
+    return left <= kExhausted ? -1.0 : static_cast<double>(quality) * quality * left;
 }
 
 // --- DeduplicatePrune ----------------------------------------------------------------------------
