@@ -13,9 +13,10 @@
 
 namespace d2export {
 
-// Bytes of scratch memory that select() needs. D2Prune: O(N + kept * C). MaxMinPrune: the directions
-// of all tokens, 2 N C. DppPrune: those of the kept ones, and 8 N kept. DeduplicatePrune: the
-// directions and 4 N N, N being without the tokens that importance alone picks.
+// Bytes of scratch memory that select() needs. D2Prune: O(N + kept * C). MaxMinPrune: the
+// directions of all tokens, 2 N C. DppPrune: those of the kept ones, and 8 N kept.
+// DeduplicatePrune: the directions and 4 N N, N being without the tokens that importance alone
+// picks.
 std::size_t scratch_bytes(const Shape& shape, const Parameters& parameters) noexcept;
 std::size_t scratch_bytes(const Shape& shape, const MaxMinParameters& parameters) noexcept;
 std::size_t scratch_bytes(const Shape& shape, const DppParameters& parameters) noexcept;
