@@ -51,23 +51,25 @@ def run(
 ) -> None:
     """Ask about pictures. Scope vision: one picture's kept tokens. Both: drawn on the picture."""
     from d2export import session
+    from d2export.bundle.disk import writable
     from d2export.inspection import answer_summary, run_summary
     from d2export.runtime.prompt import read_embeds
 
     if session.scope_of(bundle) == "vlm":
         refuse_others(ctx, "a bundle of scope vlm", RUN_VLM, "Leave it out.")
-        generation = session.answer(
-            bundle,
-            image,
-            prompt or "",
-            max_new_tokens=max_new_tokens,
-            sampling=_sampling(ctx, temperature, top_k, top_p, seed),
-            system=system,
-            on_text=None if as_json else _stream,
-            provider=provider,
-            threads=threads,
-        )
-        pictures = session.save_pictures(generation, image, output)
+        with writable(output):
+            generation = session.answer(
+                bundle,
+                image,
+                prompt or "",
+                max_new_tokens=max_new_tokens,
+                sampling=_sampling(ctx, temperature, top_k, top_p, seed),
+                system=system,
+                on_text=None if as_json else _stream,
+                provider=provider,
+                threads=threads,
+            )
+            pictures = session.save_pictures(generation, image, output)
         facts = answer_summary(generation, pictures)
         lines = [f"{key}: {value}" for key, value in facts.items() if key != "text"]
         finish(facts, "\n\n" + "\n".join(lines), as_json)
@@ -75,15 +77,16 @@ def run(
     refuse_others(ctx, "a bundle of scope vision", RUN_VISION, "Leave it out.")
     if len(image) != 1:
         raise UsageError(f"--image is given {len(image)} times, expected once", "Run it for each.")
-    result = session.run(
-        bundle,
-        image[0],
-        prompt=prompt,
-        prompt_embeds=read_embeds(prompt_embeds) if prompt_embeds else None,
-        provider=provider,
-        threads=threads,
-    )
-    arrays, picture = session.save_result(result, image[0], output)
+    with writable(output):
+        result = session.run(
+            bundle,
+            image[0],
+            prompt=prompt,
+            prompt_embeds=read_embeds(prompt_embeds) if prompt_embeds else None,
+            provider=provider,
+            threads=threads,
+        )
+        arrays, picture = session.save_result(result, image[0], output)
     facts = run_summary(result, arrays, picture)
     finish(facts, "\n".join(f"{key}: {value}" for key, value in facts.items()), as_json)
 

@@ -542,7 +542,7 @@ def test_results_where_none_can_be_written(
 ) -> None:
     picture = pictures / "fine.png"
     message = d2.refused("run", small_bundle, "--image", picture, "-o", picture)
-    assert message.startswith(f"cannot write {picture}: File exists\n  Choose a path ")
+    assert message == f"{picture} is a file, expected a folder\n  Choose another path."
     message = d2.refused("run", small_bundle, "--image", picture, "-o", "/proc/results")
     assert message.startswith("cannot write /proc/results: No such file or directory\n  Choose ")
 

@@ -121,6 +121,15 @@ def test_no_prompt(unanswered: Refused, bundle: Path, prompt: tuple[str, ...]) -
     assert message == "the prompt is empty\n  Pass --prompt with at least one word."
 
 
+def test_results_where_none_can_be_written(d2: Caller, bundle: Path, picture: Path) -> None:
+    """Said before the answer, which would be streamed."""
+    question = ("--image", picture, "--prompt", "what is this?", "--max-new-tokens", 3)
+    message = d2.refused("run", bundle, *question, "-o", picture)
+    assert message == f"{picture} is a file, expected a folder\n  Choose another path."
+    message = d2.refused("run", bundle, *question, "-o", "/proc/results")
+    assert message.startswith("cannot write /proc/results: No such file or directory\n  Choose ")
+
+
 def test_no_image(d2: Caller, bundle: Path) -> None:
     answer = d2("run", bundle, "--prompt", "what is this?")
     assert answer.code == 2

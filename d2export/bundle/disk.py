@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from d2export.errors import OutputError
 
@@ -34,6 +35,45 @@ def explained(out: Path) -> Iterator[None]:
             f"cannot write {out}: {error.strerror}",
             "Choose a path inside a folder you may write to.",
         ) from error
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Make `folder` and what is missing above it; if the block raises, remove what is empty.
+
+    Raises:
+        OutputError: a file is in the way.
+        OSError: it cannot be made.
+    """
+    new: list[Path] = []
+    try:
+        for parent in [*reversed(folder.parents), folder]:
+            if parent.exists() and not parent.is_dir():
+                raise OutputError(f"{parent} is a file, expected a folder", "Choose another path.")
+            if not parent.is_dir():
+                parent.mkdir(exist_ok=True)
+                new.append(parent)
+        yield
+    except BaseException:
+        for parent in reversed(new):
+            with suppress(OSError):  # not empty: somebody else uses it by now
+                parent.rmdir()
+        raise
+
+
+@contextmanager
+def writable(folder: Path) -> Iterator[None]:
+    """Make sure that files can be written to `folder`, made if it is missing, before the block.
+
+    Raises:
+        OutputError: they cannot. Exceptions of the block pass unchanged.
+    """
+    with ExitStack() as undo:
+        with explained(folder):
+            undo.enter_context(made(folder))
+            with TemporaryFile(dir=folder):
+                pass
+        yield
 
 
 def replace_file(path: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""One build at a time in a staging folder, and a clean folder for each.
+"""One process at a time in a staging folder, and a clean folder for each.
 
 The folder itself is locked (flock on its descriptor): the lock dies with its process, however that
 ends, and no lock file stays behind.
@@ -18,22 +18,26 @@ from d2export.errors import OutputError
 
 
 @contextmanager
-def locked(staging: Path, target: Path) -> Iterator[None]:
+def locked(staging: Path, target: Path, what: str = "build") -> Iterator[None]:
     """Make, lock, mark and empty `staging`; delete it afterwards unless it was renamed.
 
+    Args:
+        target: names the output in messages.
+        what: is written there.
+
     Raises:
-        OutputError: another build holds it (`target` names the output in the message), or the
-            folder was left by something else than d2export.
+        OutputError: another process holds it, or the folder was left by something else than
+            d2export.
         OSError: it cannot be made.
     """
-    while (descriptor := lock(staging, target)) is None:
+    while (descriptor := lock(staging, target, what)) is None:
         with suppress(FileExistsError):
             staging.mkdir()
     try:
         # A build killed between removing its mark and the rename leaves a whole bundle.
         if any(staging.iterdir()) and not is_marked(staging) and not is_bundle(staging):
             raise OutputError(
-                f"{staging} is in the way, and no build of d2export left it",
+                f"{staging} is in the way, and no {what} of d2export left it",
                 "Remove it, or choose another path.",
             )
         try:
@@ -48,7 +52,7 @@ def locked(staging: Path, target: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def lock(folder: Path, target: Path) -> int | None:
+def lock(folder: Path, target: Path, what: str = "build") -> int | None:
     """A descriptor that locks `folder` until it is closed, wherever the folder is renamed to.
 
     None if there is no such folder, or it was renamed or deleted at this very moment.
@@ -68,7 +72,7 @@ def lock(folder: Path, target: Path) -> int | None:
         os.close(descriptor)
         pid = owner(folder)
         raise OutputError(
-            f"another build is writing to {target}" + (f" (pid {pid})" if pid else ""),
+            f"another {what} is writing to {target}" + (f" (pid {pid})" if pid else ""),
             "Wait for it to end, or choose another path.",
         ) from None
     except OSError as error:

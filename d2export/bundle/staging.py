@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from d2export.bundle.disk import check_space, explained, refuse_full_disk
+from d2export.bundle.disk import check_space, explained, made, refuse_full_disk
 from d2export.bundle.folder import is_bundle
 from d2export.bundle.lock import lock, locked
 from d2export.bundle.mark import delete, is_marked, mark, unmark
@@ -37,7 +37,7 @@ def staged(out: Path, *, force: bool = False, need_bytes: int = 0) -> Iterator[P
         with explained(out):
             target = _target(out)
             staging = target.with_name(f".{target.name}.partial")
-            undo.enter_context(_parents(target.parent))
+            undo.enter_context(made(target.parent))
             undo.enter_context(locked(staging, target))
             _recover(target)
             _replaces(target, force)
@@ -91,25 +91,6 @@ def _replaces(target: Path, force: bool) -> bool:
             f"output {target} already holds a bundle", "Choose another path, or add --force."
         )
     return True
-
-
-@contextmanager
-def _parents(folder: Path) -> Iterator[None]:
-    """Make `folder` and what is missing above it; if the block raises, remove what is empty."""
-    made: list[Path] = []
-    try:
-        for parent in [*reversed(folder.parents), folder]:
-            if parent.exists() and not parent.is_dir():
-                raise OutputError(f"{parent} is a file, expected a folder", "Choose another path.")
-            if not parent.is_dir():
-                parent.mkdir(exist_ok=True)
-                made.append(parent)
-        yield
-    except BaseException:
-        for parent in reversed(made):
-            with suppress(OSError):  # not empty: somebody else uses it by now
-                parent.rmdir()
-        raise
 
 
 def _publish(staging: Path, target: Path, force: bool) -> None:

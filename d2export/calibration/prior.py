@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,9 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export import __version__
-from d2export.bundle.disk import replace_file
+from d2export.bundle.disk import explained, made, replace_file
 from d2export.bundle.folder import Bundle, read_bundle
+from d2export.bundle.lock import locked
 from d2export.calibration.importance import ImportanceRunner
 from d2export.calibration.partial import Partial, Picture, continued, key_of
 from d2export.calibration.pictures import named, picture_files, text_name
@@ -88,7 +90,7 @@ def calibrate_prior(
         UsageError: there are no pictures, the bundle cannot read a prompt, or an unfinished
             calibration was made with other options.
         ImageError: no picture could be read.
-        OutputError: `output` is taken or cannot be written.
+        OutputError: `output` is taken, being written by another process, or cannot be written.
         BundleError: the bundle is damaged, or gives importance that is no number.
         EnvironmentMismatch: a package is missing.
     """
@@ -98,35 +100,37 @@ def calibrate_prior(
     files = picture_files(Path(images), limit)
     measuring = _Measuring(read_bundle(Path(bundle)), prompt, provider, threads)
     vision, key = measuring.bundle.manifest.model.vision, key_of(measuring.bundle, prompt)
-    unfinished = path.with_name(f"{path.name}.partial")
-    partial = continued(unfinished, key, files, vision.tokens_per_tile, force, progress)
-    with progress.stage(f"measuring importance on {plural(len(files), 'picture')}"):
-        for file in files[len(partial.pictures) :]:
-            start = time.perf_counter()
-            partial = measuring.add(partial, file, progress)
-            partial.write(unfinished)
-            seen, seconds = partial.pictures[-1], time.perf_counter() - start
-            progress.note(
-                f"  {len(partial.pictures)}/{len(files)} {seen.name}: "
-                f"{plural(seen.tiles, 'tile') if seen.tiles else 'unreadable'}, {seconds:.1f} s"
+    with _alone(path):
+        _check_free(path, force)  # another process may have ended just now
+        unfinished = path.with_name(f"{path.name}.partial")
+        partial = continued(unfinished, key, files, vision.tokens_per_tile, force, progress)
+        with progress.stage(f"measuring importance on {plural(len(files), 'picture')}"):
+            for file in files[len(partial.pictures) :]:
+                start = time.perf_counter()
+                partial = measuring.add(partial, file, progress)
+                partial.write(unfinished)
+                seen, seconds = partial.pictures[-1], time.perf_counter() - start
+                progress.note(
+                    f"  {len(partial.pictures)}/{len(files)} {seen.name}: "
+                    f"{plural(seen.tiles, 'tile') if seen.tiles else 'unreadable'}, {seconds:.1f} s"
+                )
+        if partial.unreadable:
+            progress.warning(
+                f"{len(partial.unreadable)} of {len(files)} pictures could not be read and do not "
+                f"count: {named(partial.unreadable)}"
             )
-    if partial.unreadable:
-        progress.warning(
-            f"{len(partial.unreadable)} of {len(files)} pictures could not be read and do not "
-            f"count: {named(partial.unreadable)}"
-        )
-    if not partial.tiles:
-        with suppress(OSError):
-            unfinished.unlink()  # or the repaired pictures would count as seen
-        raise ImageError(
-            f"none of the {len(files)} pictures in {images} can be read: "
-            f"{named(partial.unreadable)}",
-            "Pass a folder of PNG or JPEG files.",
-        )
-    prior = prior_of(partial, measuring.bundle, prompt)
-    replace_file(path, json.dumps(prior_document(prior), indent=1, ensure_ascii=False) + "\n")
-    unfinished.unlink()
-    return Calibration(path, prior, tuple(partial.unreadable))
+        if not partial.tiles:
+            with suppress(OSError):
+                unfinished.unlink()  # or the repaired pictures would count as seen
+            raise ImageError(
+                f"none of the {len(files)} pictures in {images} can be read: "
+                f"{named(partial.unreadable)}",
+                "Pass a folder of PNG or JPEG files.",
+            )
+        prior = prior_of(partial, measuring.bundle, prompt)
+        replace_file(path, json.dumps(prior_document(prior), indent=1, ensure_ascii=False) + "\n")
+        unfinished.unlink()
+        return Calibration(path, prior, tuple(partial.unreadable))
 
 
 def prior_of(partial: Partial, bundle: Bundle, prompt: str) -> Prior:
@@ -192,6 +196,17 @@ class _Measuring:
         encoded = self._tokenizer.encode(self._prompt, [len(tiles.grid)])
         embeds = self._vision.embed(normalize(tiles.pixels, spec.image))
         return self._importance(encoded, embeds).reshape(-1, spec.tokens_per_tile)
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """No other process measures the prior at `path` while the block runs."""
+    with ExitStack() as undo:
+        with explained(path):
+            undo.enter_context(made(path.parent))
+            staging = path.with_name(f".{path.name}.calibrating")
+            undo.enter_context(locked(staging, path, "calibration"))
+        yield
 
 
 def _check_free(path: Path, force: bool) -> None:

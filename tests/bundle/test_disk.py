@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from d2export.bundle.disk import refuse_full_disk
+from d2export.bundle.disk import refuse_full_disk, writable
 from d2export.bundle.mark import delete
 from d2export.errors import OutputError
 
@@ -51,6 +51,34 @@ def test_a_disk_that_fills_up_during_the_build() -> None:
     )
     assert "Free some space, or choose a path on another disk." in output
     assert output.splitlines()[-1].strip() == "0"  # all of it given back, and `ls` printed nothing
+
+
+@pytest.mark.usefixtures("needs_mount")
+def test_a_folder_on_a_read_only_file_system_is_not_writable() -> None:
+    program = (
+        "import sys; from pathlib import Path; from d2export.bundle.disk import writable\n"
+        "with writable(Path('/mnt')): print('asked for nothing')\n"
+    )
+    output = small_disk(f'mount -o remount,ro /mnt && "$1" -c "{program}"', "#")
+    assert "OutputError: cannot write /mnt: Read-only file system" in output
+    assert "asked" not in output
+
+
+def fill_half(folder: Path, *files: str) -> None:
+    with writable(folder):
+        for name in files:
+            (folder / name).touch()
+        raise ValueError("stop")
+
+
+def test_a_folder_is_made_and_stays_only_for_files(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    with pytest.raises(ValueError, match="stop"):
+        fill_half(folder)
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="stop"):
+        fill_half(folder, "half")
+    assert list(folder.iterdir()) == [folder / "half"]
 
 
 @pytest.mark.usefixtures("needs_mount")

@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from d2export.bundle.folder import Bundle, read_bundle, write_manifest
 from d2export.calibration.importance import ImportanceRunner
 from d2export.calibration.prior import PROMPT, calibrate_prior
+from d2export.errors import OutputError
 from d2export.models.images import load_image
 from d2export.models.presets import POCKET_VIT, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
@@ -244,6 +245,40 @@ def interrupt(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], AbstractContex
             yield
 
     return at
+
+
+def test_two_at_once_to_one_file(
+    bundle: Path,
+    pictures: Path,
+    prior: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second is refused while the first looks at a picture, and does it no harm."""
+    real, out, refused = ImportanceRunner.__call__, tmp_path / "new" / "prior.json", []
+
+    def measured(*arguments: Any) -> npt.NDArray[np.float64]:
+        with pytest.raises(OutputError) as caught:
+            calibrate_prior(bundle, pictures, out, force=True)
+        refused.append(caught.value.problem)
+        return real(*arguments)
+
+    monkeypatch.setattr(ImportanceRunner, "__call__", measured)
+    calibrate_prior(bundle, pictures, out)
+    assert refused == [f"another calibration is writing to {out} (pid {os.getpid()})"] * 3
+    assert out.read_bytes() == prior.read_bytes()
+    assert names(out.parent) == ["prior.json"]
+
+
+def test_one_that_was_killed_locks_nothing(
+    bundle: Path, pictures: Path, prior: Path, tmp_path: Path
+) -> None:
+    """It leaves the folder that was locked, with its mark."""
+    (tmp_path / ".prior.json.calibrating").mkdir()
+    (tmp_path / ".prior.json.calibrating" / ".building").write_text("1")
+    calibrate_prior(bundle, pictures, tmp_path / "prior.json")
+    assert (tmp_path / "prior.json").read_bytes() == prior.read_bytes()
+    assert names(tmp_path) == ["prior.json"]
 
 
 @pytest.fixture
