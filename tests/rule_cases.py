@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ def choose(op_type: str, features: Tensor, importance: Tensor, **attributes: Any
     """Indices `[B, M]` by the torch form of that op's rule, which may not read the importance."""
     rule = RULES[op_type]
     inputs = [importance] if rule.inputs else []
-    in_torch = {"using": "torch"} if "using" in signature(rule.select).parameters else {}
+    in_torch = {"using": "torch"} if rule.native else {}
     return rule.select(features, *inputs, rule.parameters(**attributes), **in_torch)
 
 

@@ -99,6 +99,14 @@ def test_no_tokens_is_no_error(op_type: str) -> None:
         assert indices.dtype == torch.int32
 
 
+@counted
+def test_no_images_is_no_error(op_type: str) -> None:
+    for tokens, kept in ((5, 3), (2, 2)):
+        indices = choose(op_type, torch.zeros(0, tokens, 8), torch.zeros(0, tokens), keep=3)
+        assert indices.shape == (0, kept)
+        assert indices.dtype == torch.int32
+
+
 # --- Batches, heads, dtypes ---------------------------------------------------------------------
 
 
