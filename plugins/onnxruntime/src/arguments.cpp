@@ -71,36 +71,51 @@ ONNXTensorElementDataType element_type(DataType type) noexcept {
     return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
 }
 
-Arguments::Arguments(const OrtApi& api, const OrtKernelContext& context, DataType type) {
+Arguments::Arguments(const OrtApi& api, const OrtKernelContext& context, DataType type, int count) {
     const Tensor features(api, context, 0, "features");
     features.require(features.extents.size() == 3, "[B, N, C]");
     shape.batch = features.extent(0);
     shape.tokens = features.extent(1);
     shape.channels = features.extent(2);
-    const std::int64_t batch = shape.batch;
-    const std::int64_t tokens = shape.tokens;
-    const std::string b = std::to_string(batch);
-    const std::string n = std::to_string(tokens);
-
-    const Tensor importance(api, context, 1, "importance");
-    const bool per_head = importance.extents.size() == 3;
-    importance.require((per_head || importance.extents.size() == 2) &&
-                           importance.extents.front() == batch &&
-                           importance.extents.back() == tokens,
-                       "[" + b + ", " + n + "] or [" + b + ", H, " + n + "]");
-    shape.heads = per_head ? importance.extent(1) : 1;
-    importance.require(shape.heads > 0, "at least 1 head");
-    const Tensor prior(api, context, 2, "prior");
-    prior.require(prior.extents == Extents{tokens}, "[" + n + "]");
-    const Tensor grid(api, context, 3, "grid");
-    grid.require(grid.extents == Extents{tokens, 2}, "[" + n + ", 2]");
-
     inputs.features = features.data;
-    inputs.importance = static_cast<const float*>(importance.data);
-    inputs.prior = static_cast<const float*>(prior.data);
-    inputs.grid = static_cast<const float*>(grid.data);
     inputs.type = type;
     check(api, api.GetTensorMemoryInfo(features.value, &memory));
+    if (count > 1) {
+        read_importance(api, context);
+    }
+    if (count > 2) {
+        read_prior(api, context);
+    }
+    if (count > 3) {
+        read_grid(api, context);
+    }
+}
+
+void Arguments::read_importance(const OrtApi& api, const OrtKernelContext& context) {
+    const Tensor importance(api, context, 1, "importance");
+    const bool per_head = importance.extents.size() == 3;
+    const std::string batch = std::to_string(shape.batch);
+    const std::string tokens = std::to_string(shape.tokens);
+    importance.require((per_head || importance.extents.size() == 2) &&
+                           importance.extents.front() == shape.batch &&
+                           importance.extents.back() == shape.tokens,
+                       "[" + batch + ", " + tokens + "] or [" + batch + ", H, " + tokens + "]");
+    shape.heads = per_head ? importance.extent(1) : 1;
+    importance.require(shape.heads > 0, "at least 1 head");
+    inputs.importance = static_cast<const float*>(importance.data);
+}
+
+void Arguments::read_prior(const OrtApi& api, const OrtKernelContext& context) {
+    const Tensor prior(api, context, 2, "prior");
+    prior.require(prior.extents == Extents{shape.tokens}, "[" + std::to_string(shape.tokens) + "]");
+    inputs.prior = static_cast<const float*>(prior.data);
+}
+
+void Arguments::read_grid(const OrtApi& api, const OrtKernelContext& context) {
+    const Tensor grid(api, context, 3, "grid");
+    grid.require(grid.extents == Extents{shape.tokens, 2},
+                 "[" + std::to_string(shape.tokens) + ", 2]");
+    inputs.grid = static_cast<const float*>(grid.data);
 }
 
 void* output(const OrtApi& api, OrtKernelContext& context, std::size_t index,

@@ -1,8 +1,7 @@
-#include <cstdint>
+#include "gpu.h"
 
-#include "d2export/cuda.h"
-#include "kernel.h"
-#include "scratch.h"
+#include <cstdint>
+#include <string>
 
 namespace d2export::onnxruntime {
 namespace {
@@ -17,38 +16,29 @@ void require_aligned(const char* name, const void* memory) {
     }
 }
 
-// Throws what CUDA returned, if that is an error.
-void check(const char* what, cudaError_t status) {
+}  // namespace
+
+void Gpu::check(const char* what, const char* op, cudaError_t status) {
     if (status != cudaSuccess) {
         throw Failure(
-            std::string("CUDA could not ") + what + " D2Prune: " + cudaGetErrorString(status),
+            std::string("CUDA could not ") + what + " " + op + ": " + cudaGetErrorString(status),
             ORT_EP_FAIL);
     }
 }
 
-// CUDA may put off loading a kernel until its first launch, and that may be captured in a graph.
-void load_on_gpu(DataType type) { check("load", cuda::prepare(type)); }
-
-void prune_on_gpu(const Call& call) {
-    const Shape& shape = call.arguments.shape;
-    const Inputs& inputs = call.arguments.inputs;
-    const std::string fault = cuda::fault(shape);
+void Gpu::require_runnable(const Call& call, const std::string& fault) {
     if (!fault.empty()) {
         throw Failure(fault);
     }
-    require_aligned("features", inputs.features);
+    require_aligned("features", call.arguments.inputs.features);
     require_aligned("kept", call.kept);
+}
+
+cudaStream_t Gpu::stream_of(const Call& call) {
     void* stream = nullptr;
     onnxruntime::check(call.api,
                        call.api.KernelContext_GetGPUComputeStream(&call.context, &stream));
-
-    const Scratch scratch = Scratch::on_gpu(call, cuda::workspace_bytes(shape, call.parameters));
-    check("start", cuda::prune(shape, inputs, call.parameters, call.kept, call.indices,
-                               scratch.data(), static_cast<cudaStream_t>(stream)));
+    return static_cast<cudaStream_t>(stream);
 }
-
-}  // namespace
-
-const Device kGpu{"CUDAExecutionProvider", load_on_gpu, prune_on_gpu};
 
 }  // namespace d2export::onnxruntime

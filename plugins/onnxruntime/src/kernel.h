@@ -1,46 +1,66 @@
-// What computes one D2Prune node.
+// What computes one node.
 #pragma once
 
 #include <cstdint>
 
 #include "api.h"
 #include "arguments.h"
-#include "d2export/parameters.h"
+#include "attributes.h"
 
 namespace d2export::onnxruntime {
 
-// One call of the op, with the outputs that it fills.
+// One call of an op, with the outputs that it fills.
 struct Call {
     const OrtApi& api;
     const OrtKernelContext& context;
     const Arguments& arguments;
-    const Parameters& parameters;
     void* kept;             // [B, M, C]
     std::int32_t* indices;  // [B, M]
 };
 
-// What nodes run on. Both functions throw Failure.
-struct Device {
-    const char* provider;       // ONNX Runtime's name of it; null is the CPU
-    void (*prepare)(DataType);  // once for each node, before its calls, none of them under way
-    void (*prune)(const Call&);
-};
-extern const Device kCpu;
-extern const Device kGpu;  // where the library was built with CUDA
-
 // Reentrant: ONNX Runtime runs one session on several threads.
 class Kernel {
  public:
-    Kernel(const OrtApi& api, const OrtKernelInfo& info, DataType type, const Device& device);
+    explicit Kernel(const OrtApi& api) noexcept : api_(api) {}
+    Kernel(const Kernel&) = delete;
+    Kernel& operator=(const Kernel&) = delete;
+    virtual ~Kernel() = default;
 
     // Never throws: what goes wrong is the status.
-    OrtStatus* compute(OrtKernelContext& context) const noexcept;
+    OrtStatus* compute(OrtKernelContext& context) const noexcept {
+        return guarded(api_, [&] { run(api_, context); });
+    }
 
  private:
+    virtual void run(const OrtApi& api, OrtKernelContext& context) const = 0;
+
     const OrtApi& api_;
-    const Parameters parameters_;
+};
+
+// A node of the op with these attributes on Cpu or Gpu. A device has, both throwing Failure,
+//   prepare<Attributes>(type)    once for each node, before its calls, none of them under way,
+//   prune(call, attributes).
+template <typename Attributes, typename Device>
+class KernelOf final : public Kernel {
+ public:
+    KernelOf(const OrtApi& api, const OrtKernelInfo& info, DataType type)
+        : Kernel(api), attributes_(read_attributes<Attributes>(api, info)), type_(type) {
+        Device::template prepare<Attributes>(type);
+    }
+
+ private:
+    void run(const OrtApi& api, OrtKernelContext& context) const override {
+        const Arguments arguments(api, context, type_, Attributes::kInputs);
+        const Shape& shape = arguments.shape;
+        const std::int32_t tokens = attributes_.kept(shape.tokens);
+        void* const kept = output(api, context, 0, {shape.batch, tokens, shape.channels});
+        void* const indices = output(api, context, 1, {shape.batch, tokens});
+        Device::prune({api, context, arguments, kept, static_cast<std::int32_t*>(indices)},
+                      attributes_);
+    }
+
+    const Attributes attributes_;
     const DataType type_;
-    const Device& device_;
 };
 
 }  // namespace d2export::onnxruntime

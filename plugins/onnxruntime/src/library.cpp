@@ -1,4 +1,4 @@
-// The library's only entry point. A session that registers it runs D2Prune nodes with it:
+// The library's only entry point. A session that registers it runs the ops' nodes with it:
 //
 //   C++     Ort::SessionOptions::RegisterCustomOpsLibrary("libd2export_onnxruntime.so")
 //   Python  SessionOptions.register_custom_ops_library("libd2export_onnxruntime.so")
@@ -6,25 +6,30 @@
 #include <vector>
 
 #include "api.h"
+#include "cpu.h"
 #include "d2export/parameters.h"
+#include "d2export/rule_parameters.h"
 #include "op.h"
+#if defined(D2EXPORT_WITH_CUDA)
+#include "gpu.h"
+#endif
 
 namespace d2export::onnxruntime {
 namespace {
+
+template <typename Device>
+constexpr const Form* kForms[] = {&kForm<Parameters, Device>, &kForm<MaxMinParameters, Device>,
+                                  &kForm<DppParameters, Device>,
+                                  &kForm<DeduplicateParameters, Device>};
 
 // The ops and their domain. Sessions point to them, so they live as long as the library does, which
 // ONNX Runtime unloads after its last session.
 class Library {
  public:
     explicit Library(const OrtApi& api) : domain_(nullptr, api.ReleaseCustomOpDomain) {
-        constexpr DataType kTypes[] = {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16};
-        for (const DataType type : kTypes) {
-            ops_.emplace_back(api, type, kCpu);
-        }
+        add(api, kForms<Cpu>);
 #if defined(D2EXPORT_WITH_CUDA)
-        for (const DataType type : kTypes) {
-            ops_.emplace_back(api, type, kGpu);
-        }
+        add(api, kForms<Gpu>);
 #endif
         OrtCustomOpDomain* domain = nullptr;
         check(api, api.CreateCustomOpDomain(kOpDomain, &domain));
@@ -37,6 +42,16 @@ class Library {
     OrtCustomOpDomain* domain() const noexcept { return domain_.get(); }
 
  private:
+    template <typename Forms>
+    void add(const OrtApi& api, const Forms& forms) {
+        for (const Form* const form : forms) {
+            for (const DataType type :
+                 {DataType::kFloat32, DataType::kFloat16, DataType::kBFloat16}) {
+                ops_.emplace_back(api, *form, type);
+            }
+        }
+    }
+
     std::vector<Op> ops_;
     std::unique_ptr<OrtCustomOpDomain, decltype(OrtApi::ReleaseCustomOpDomain)> domain_;
 };

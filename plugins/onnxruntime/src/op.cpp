@@ -9,22 +9,21 @@
 namespace d2export::onnxruntime {
 namespace {
 
-constexpr std::size_t kInputs = 4;   // features, importance, prior, grid
 constexpr std::size_t kOutputs = 2;  // kept, indices
 
 const Op& of(const OrtCustomOp* op) noexcept { return *static_cast<const Op*>(op); }
 
 }  // namespace
 
-Op::Op(const OrtApi& its_api, DataType its_type, const Device& its_device) noexcept
-    : OrtCustomOp{}, api(its_api), type(its_type), device(its_device) {
+Op::Op(const OrtApi& its_api, const Form& its_form, DataType its_type) noexcept
+    : OrtCustomOp{}, api(its_api), form(its_form), type(its_type) {
     version = D2EXPORT_ORT_OLDEST;
-    GetName = [](const OrtCustomOp*) { return kOpName; };
-    GetExecutionProviderType = [](const OrtCustomOp* op) { return of(op).device.provider; };
+    GetName = [](const OrtCustomOp* op) { return of(op).form.name; };
+    GetExecutionProviderType = [](const OrtCustomOp* op) { return of(op).form.provider; };
     GetStartVersion = [](const OrtCustomOp*) { return kOpVersion; };
     GetEndVersion = GetStartVersion;
 
-    GetInputTypeCount = [](const OrtCustomOp*) { return kInputs; };
+    GetInputTypeCount = [](const OrtCustomOp* op) { return of(op).form.inputs; };
     GetInputType = [](const OrtCustomOp* op, std::size_t index) {
         return index == 0 ? element_type(of(op).type) : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
     };
@@ -42,9 +41,8 @@ Op::Op(const OrtApi& its_api, DataType its_type, const Device& its_device) noexc
 
     CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi* its, const OrtKernelInfo* info,
                         void** kernel) {
-        return guarded(*its, [&] {
-            *kernel = std::make_unique<Kernel>(*its, *info, of(op).type, of(op).device).release();
-        });
+        return guarded(*its,
+                       [&] { *kernel = of(op).form.create(*its, *info, of(op).type).release(); });
     };
     KernelComputeV2 = [](void* kernel, OrtKernelContext* context) {
         return static_cast<const Kernel*>(kernel)->compute(*context);

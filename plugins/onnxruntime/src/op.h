@@ -1,5 +1,8 @@
-// D2Prune as ONNX Runtime knows custom ops: a table of functions for each type and provider.
+// Ops as ONNX Runtime knows custom ops: a table of functions for each op, type and provider.
 #pragma once
+
+#include <cstddef>
+#include <memory>
 
 #include "api.h"
 #include "d2export/tensors.h"
@@ -7,13 +10,28 @@
 
 namespace d2export::onnxruntime {
 
+// An op on a device.
+struct Form {
+    const char* name;
+    const char* provider;  // ONNX Runtime's name of it; null is the CPU
+    std::size_t inputs;
+    std::unique_ptr<Kernel> (*create)(const OrtApi&, const OrtKernelInfo&, DataType);
+};
+
+template <typename Attributes, typename Device>
+inline constexpr Form kForm{
+    Attributes::kOp, Device::kProvider, Attributes::kInputs,
+    [](const OrtApi& api, const OrtKernelInfo& info, DataType type) -> std::unique_ptr<Kernel> {
+        return std::make_unique<KernelOf<Attributes, Device>>(api, info, type);
+    }};
+
 // ONNX Runtime keeps a pointer to it and passes that to each of the functions.
 struct Op : OrtCustomOp {
-    Op(const OrtApi& api, DataType type, const Device& device) noexcept;
+    Op(const OrtApi& api, const Form& form, DataType type) noexcept;
 
     const OrtApi& api;
+    const Form& form;
     DataType type;
-    const Device& device;
 };
 
 }  // namespace d2export::onnxruntime

@@ -8,7 +8,7 @@
 #include <memory>
 #include <vector>
 
-#include "d2export/parameters.h"
+#include "d2export/budget.h"
 
 namespace d2export::onnxruntime {
 namespace {
@@ -47,15 +47,15 @@ void infer_shapes(const OrtApi& api, OrtShapeInferContext& context,
         return;
     }
     check(api, api.GetDimensions(features, extents.data(), rank));
-    Parameters parameters;
-    parameters.keep = attribute(api, context, "keep");
-    parameters.keep_permille = attribute(api, context, "keep_permille");
+    Budget budget;
+    budget.keep = attribute(api, context, "keep");
+    budget.keep_permille = attribute(api, context, "keep_permille");
     const auto [smallest, largest] = std::minmax_element(extents.begin(), extents.end());
     const bool known = *smallest >= 0 && *largest <= std::numeric_limits<std::int32_t>::max();
-    if (!known || !parameters.fault().empty()) {  // a fault is the kernel's to report
+    if (!known || !budget.fault().empty()) {  // a fault is the kernel's to report
         return;
     }
-    const std::int64_t kept = parameters.kept(static_cast<std::int32_t>(extents[1]));
+    const std::int64_t kept = budget.kept(static_cast<std::int32_t>(extents[1]));
     set_output(api, context, 0, type, {extents[0], kept, extents[2]});
     set_output(api, context, 1, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32, {extents[0], kept});
 }

@@ -1,4 +1,4 @@
-// The shapes of D2Prune's outputs, where they are known when a graph is loaded.
+// The shapes of the outputs, where they are known when a graph is loaded.
 #pragma once
 
 #include "api.h"
