@@ -90,7 +90,7 @@ def test_compiles_and_answers_the_host_harness(version: str) -> None:
     plugin = build(version)
     major, minor = version.split(".")[:2]
     assert f"PASSED with the headers of TensorRT {major}.{minor}" in run(
-        BUILD / "tests" / "tensorrt_harness", plugin
+        BUILD / "tests" / "tensorrt_harness", plugin, BUILD / "tests" / "libacted_plugin.so"
     )
 
 
@@ -99,7 +99,8 @@ def test_answers_the_host_harness_under_sanitizers(version: str) -> None:
     """Both plugin interfaces: no bytes, fields or shapes make it read outside its memory."""
     folder = BUILD.with_name("native-tensorrt-asan")
     plugin = build(version, folder, "-DD2EXPORT_SANITIZE=address;undefined")
-    assert "PASSED" in run(folder / "tests" / "tensorrt_harness", plugin)
+    tests = folder / "tests"
+    assert "PASSED" in run(tests / "tensorrt_harness", plugin, tests / "libacted_plugin.so")
 
 
 @pytest.mark.parametrize(

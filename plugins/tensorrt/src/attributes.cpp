@@ -59,105 +59,97 @@ bool take(const PluginField& field, float& value) noexcept {
     return true;
 }
 
+bool take(const PluginField& field, bool& value) noexcept {
+    std::int64_t whole = 0;
+    const bool fits = take(field, whole);
+    value = whole != 0;
+    return fits;
+}
+
+const char* expected_for(float) noexcept { return "float32"; }
+const char* expected_for(std::int64_t) noexcept { return "int32"; }
+const char* expected_for(bool) noexcept { return "int32"; }
+
+// What is wrong with the field. Empty if nothing: then `value` is its value.
 template <typename T>
-bool read(const PluginField& field, T& value, const char* expected, std::string& why) {
+std::string read(const PluginField& field, T& value) {
+    const std::string subject = "attribute " + std::string(field.name);
     if (field.data == nullptr || field.length != 1) {
-        why = "D2Prune: attribute " + std::string(field.name) + " has " +
-              std::to_string(field.data == nullptr ? 0 : field.length) +
-              " values, expected 1 number";
-        return false;
+        return subject + " has " + std::to_string(field.data == nullptr ? 0 : field.length) +
+               " values, expected 1 number";
     }
     if (!take(field, value)) {
-        why = "D2Prune: attribute " + std::string(field.name) + " is " + type_name(field.type) +
-              ", expected " + expected;
-        return false;
+        return subject + " is " + type_name(field.type) + ", expected " + expected_for(value);
     }
-    return true;
+    return {};
 }
 
-bool read_one(const PluginField& field, Parameters& parameters, std::string& why) {
+// keep, keep_permille or important_ratio
+template <typename Attributes>
+std::string names_of(const Attributes& attributes) {
+    std::string names, last;
+    Attributes::each(attributes, [&](const char* name, const auto&) {
+        names += last.empty() ? "" : (names.empty() ? "" : ", ") + last;
+        last = name;
+    });
+    return names + " or " + last;
+}
+
+template <typename Attributes>
+std::string read_one(const PluginField& field, Attributes& attributes) {
     const std::string name = field.name == nullptr ? "" : field.name;
-    const auto whole = [&](std::int64_t& value) { return read(field, value, "int32", why); };
-    const auto real = [&](float& value) { return read(field, value, "float32", why); };
-    if (name == "keep") {
-        return whole(parameters.keep);
-    }
-    if (name == "keep_permille") {
-        return whole(parameters.keep_permille);
-    }
-    if (name == "pivots_block") {
-        std::int64_t blocks = 0;
-        const bool good = whole(blocks);
-        parameters.pivots_block = blocks != 0;
-        return good;
-    }
-    if (name == "pivot_ratio") {
-        return real(parameters.pivot_ratio);
-    }
-    if (name == "alpha") {
-        return real(parameters.alpha);
-    }
-    if (name == "theta") {
-        return real(parameters.theta);
-    }
-    if (name == "eps") {
-        return real(parameters.eps);
-    }
-    why = "D2Prune: there is no attribute '" + name +
-          "'; expected keep, keep_permille, pivot_ratio, alpha, theta, eps or pivots_block";
-    return false;
-}
-
-std::array<PluginField, 7> fields_at(const std::int32_t* whole, const float* real) noexcept {
-    const auto at = [](const auto* values, int i) {
-        return values == nullptr ? nullptr : values + i;
-    };
-    return {{{"keep", at(whole, 0), PluginFieldType::kINT32, 1},
-             {"keep_permille", at(whole, 1), PluginFieldType::kINT32, 1},
-             {"pivots_block", at(whole, 2), PluginFieldType::kINT32, 1},
-             {"pivot_ratio", at(real, 0), PluginFieldType::kFLOAT32, 1},
-             {"alpha", at(real, 1), PluginFieldType::kFLOAT32, 1},
-             {"theta", at(real, 2), PluginFieldType::kFLOAT32, 1},
-             {"eps", at(real, 3), PluginFieldType::kFLOAT32, 1}}};
-}
-
-// TensorRT counts in int32; more than so many tokens are all of them.
-std::int32_t narrow(std::int64_t value) noexcept {
-    return static_cast<std::int32_t>(
-        std::min<std::int64_t>(value, std::numeric_limits<std::int32_t>::max()));
+    bool known = false;
+    std::string wrong;
+    Attributes::each(attributes, [&](const char* attribute, auto& value) {
+        if (name == attribute) {
+            known = true;
+            wrong = read(field, value);
+        }
+    });
+    return known ? wrong : "there is no attribute '" + name + "'; expected " + names_of(attributes);
 }
 
 }  // namespace
 
-const PluginFieldCollection& field_names() noexcept {
-    static const std::array<PluginField, 7> fields = fields_at(nullptr, nullptr);
-    static const PluginFieldCollection collection{static_cast<std::int32_t>(fields.size()),
-                                                  fields.data()};
-    return collection;
+void Fields::add(const char* name, const void* value, PluginFieldType type) noexcept {
+    const auto place = static_cast<std::size_t>(collection_.nbFields++);
+    std::memcpy(values_[place].data(), value, values_[place].size());
+    fields_[place] = PluginField{name, values_[place].data(), type, 1};
 }
 
-std::optional<Parameters> read_fields(const PluginFieldCollection* fields, std::string& why) {
-    Parameters parameters;
-    for (std::int32_t i = 0; fields != nullptr && i < fields->nbFields; ++i) {
-        if (!read_one(fields->fields[i], parameters, why)) {
-            return std::nullopt;
-        }
-    }
-    const std::string fault = parameters.fault();
-    if (!fault.empty()) {
-        why = "D2Prune: " + fault;
-        return std::nullopt;
-    }
-    return parameters;
+// TensorRT counts in int32; more than so many tokens are all of them.
+void Fields::add(const char* name, std::int64_t value) noexcept {
+    const auto narrow = static_cast<std::int32_t>(
+        std::min<std::int64_t>(value, std::numeric_limits<std::int32_t>::max()));
+    add(name, &narrow, PluginFieldType::kINT32);
 }
 
-Fields::Fields(const Parameters& parameters) noexcept
-    : whole_{narrow(parameters.keep), narrow(parameters.keep_permille),
-             parameters.pivots_block ? 1 : 0},
-      real_{parameters.pivot_ratio, parameters.alpha, parameters.theta, parameters.eps},
-      fields_(fields_at(whole_.data(), real_.data())) {
-    collection_.nbFields = static_cast<std::int32_t>(fields_.size());
-    collection_.fields = fields_.data();
+void Fields::add(const char* name, float value) noexcept {
+    add(name, &value, PluginFieldType::kFLOAT32);
 }
+
+void Fields::add(const char* name, bool value) noexcept { add(name, std::int64_t{value ? 1 : 0}); }
+
+template <typename Attributes>
+std::optional<Attributes> read_fields(const PluginFieldCollection* fields, std::string& why) {
+    Attributes attributes;
+    std::string wrong;
+    for (std::int32_t i = 0; fields != nullptr && i < fields->nbFields && wrong.empty(); ++i) {
+        wrong = read_one(fields->fields[i], attributes);
+    }
+    if (wrong.empty()) {
+        wrong = attributes.fault();
+    }
+    if (wrong.empty()) {
+        return attributes;
+    }
+    why = std::string(Attributes::kOp) + ": " + wrong;
+    return std::nullopt;
+}
+
+#define D2EXPORT_OP(Attributes) \
+    template std::optional<Attributes> read_fields(const PluginFieldCollection*, std::string&);
+D2EXPORT_EACH_OP(D2EXPORT_OP)
+#undef D2EXPORT_OP
 
 }  // namespace d2export::tensorrt

@@ -1,4 +1,4 @@
-// The op's attributes as TensorRT's plugin fields.
+// The ops' attributes as TensorRT's plugin fields.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -8,34 +8,47 @@
 #include <optional>
 #include <string>
 
-#include "d2export/parameters.h"
+#include "ops.h"
 
 namespace d2export::tensorrt {
 
-inline constexpr char kPluginVersion[] = "1";
-
-// The fields a creator understands: names and types, without values.
-const nvinfer1::PluginFieldCollection& field_names() noexcept;
-
-// Attributes from fields: those that are missing have their defaults. Nothing, and why, where a
-// field's name, type, length or value does not fit.
-std::optional<Parameters> read_fields(const nvinfer1::PluginFieldCollection* fields,
-                                      std::string& why);
-
-// Attributes with fields that point at them.
+// Names, types and values of an op's attributes.
 class Fields {
  public:
-    explicit Fields(const Parameters& parameters) noexcept;
+    template <typename Attributes>
+    explicit Fields(const Attributes& attributes) noexcept {
+        Attributes::each(attributes,
+                         [this](const char* name, const auto& value) { add(name, value); });
+    }
     Fields(const Fields&) = delete;
     Fields& operator=(const Fields&) = delete;
 
     const nvinfer1::PluginFieldCollection* collection() const noexcept { return &collection_; }
 
  private:
-    std::array<std::int32_t, 3> whole_;  // keep, keep_permille, pivots_block
-    std::array<float, 4> real_;          // pivot_ratio, alpha, theta, eps
-    std::array<nvinfer1::PluginField, 7> fields_;
-    nvinfer1::PluginFieldCollection collection_{};
+    static constexpr std::size_t kMost = 8;  // attributes
+
+    void add(const char* name, std::int64_t value) noexcept;
+    void add(const char* name, float value) noexcept;
+    void add(const char* name, bool value) noexcept;
+    void add(const char* name, const void* value, nvinfer1::PluginFieldType type) noexcept;
+
+    std::array<std::array<unsigned char, 4>, kMost> values_{};
+    std::array<nvinfer1::PluginField, kMost> fields_{};
+    nvinfer1::PluginFieldCollection collection_{0, fields_.data()};
 };
+
+// The fields that the op's creator understands, with their defaults.
+template <typename Attributes>
+const nvinfer1::PluginFieldCollection& field_names() noexcept {
+    static const Fields defaults{Attributes{}};
+    return *defaults.collection();
+}
+
+// Attributes from fields: those that are missing have their defaults. Nothing, and why, where a
+// field's name, type, length or value does not fit.
+template <typename Attributes>
+std::optional<Attributes> read_fields(const nvinfer1::PluginFieldCollection* fields,
+                                      std::string& why);
 
 }  // namespace d2export::tensorrt

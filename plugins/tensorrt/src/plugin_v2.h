@@ -1,4 +1,4 @@
-// D2Prune for TensorRT 8.x: IPluginV2DynamicExt.
+// The ops for TensorRT 8.x: IPluginV2DynamicExt.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -11,11 +11,13 @@
 
 namespace d2export::tensorrt {
 
+// `Attributes` says which op: one of D2EXPORT_EACH_OP.
+template <typename Attributes>
 class PluginV2 final : public nvinfer1::IPluginV2DynamicExt {
  public:
-    explicit PluginV2(const Parameters& parameters) : parameters_(parameters) {}
+    explicit PluginV2(const Attributes& attributes) : attributes_(attributes) {}
 
-    const char* getPluginType() const noexcept override { return kOpName; }
+    const char* getPluginType() const noexcept override { return Attributes::kOp; }
     const char* getPluginVersion() const noexcept override { return kPluginVersion; }
     const char* getPluginNamespace() const noexcept override { return namespace_.c_str(); }
     void setPluginNamespace(const char* name) noexcept override;
@@ -48,13 +50,14 @@ class PluginV2 final : public nvinfer1::IPluginV2DynamicExt {
                          cudaStream_t stream) noexcept override;
 
  private:
-    Parameters parameters_;
+    Attributes attributes_;
     std::string namespace_ = kOpDomain;
 };
 
+template <typename Attributes>
 class CreatorV2 final : public nvinfer1::IPluginCreator {
  public:
-    const char* getPluginName() const noexcept override { return kOpName; }
+    const char* getPluginName() const noexcept override { return Attributes::kOp; }
     const char* getPluginVersion() const noexcept override { return kPluginVersion; }
     const char* getPluginNamespace() const noexcept override { return kOpDomain; }
     void setPluginNamespace(const char*) noexcept override {}  // it has one, always the same

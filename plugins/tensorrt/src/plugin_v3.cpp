@@ -2,7 +2,6 @@
 
 #if NV_TENSORRT_MAJOR >= 10
 
-#include "d2export/cuda.h"
 #include "report.h"
 #include "tensors.h"
 
@@ -12,7 +11,8 @@ using nvinfer1::DimsExprs;
 using nvinfer1::DynamicPluginTensorDesc;
 using nvinfer1::PluginTensorDesc;
 
-nvinfer1::IPluginCapability* PluginV3::getCapabilityInterface(
+template <typename Attributes>
+nvinfer1::IPluginCapability* PluginV3<Attributes>::getCapabilityInterface(
     nvinfer1::PluginCapabilityType type) noexcept {
     switch (type) {
         case nvinfer1::PluginCapabilityType::kCORE:
@@ -25,99 +25,126 @@ nvinfer1::IPluginCapability* PluginV3::getCapabilityInterface(
     return nullptr;
 }
 
-nvinfer1::IPluginV3* PluginV3::clone() noexcept { return new PluginV3(parameters_); }
+template <typename Attributes>
+nvinfer1::IPluginV3* PluginV3<Attributes>::clone() noexcept {
+    return new PluginV3(attributes_);
+}
 
-std::int32_t PluginV3::getNbOutputs() const noexcept { return kOutputs; }
+template <typename Attributes>
+std::int32_t PluginV3<Attributes>::getNbOutputs() const noexcept {
+    return kOutputs;
+}
 
-std::int32_t PluginV3::getOutputDataTypes(nvinfer1::DataType* outputs, std::int32_t,
-                                          const nvinfer1::DataType* inputs,
-                                          std::int32_t) const noexcept {
+template <typename Attributes>
+std::int32_t PluginV3<Attributes>::getOutputDataTypes(nvinfer1::DataType* outputs, std::int32_t,
+                                                      const nvinfer1::DataType* inputs,
+                                                      std::int32_t) const noexcept {
     outputs[0] = inputs[0];
     outputs[1] = nvinfer1::DataType::kINT32;
     return 0;
 }
 
-std::int32_t PluginV3::getOutputShapes(const DimsExprs* inputs, std::int32_t input_count,
-                                       const DimsExprs*, std::int32_t, DimsExprs* outputs,
-                                       std::int32_t output_count,
-                                       nvinfer1::IExprBuilder& builder) noexcept {
-    const std::string wrong = fault(inputs, input_count);
+template <typename Attributes>
+std::int32_t PluginV3<Attributes>::getOutputShapes(const DimsExprs* inputs,
+                                                   std::int32_t input_count, const DimsExprs*,
+                                                   std::int32_t, DimsExprs* outputs,
+                                                   std::int32_t output_count,
+                                                   nvinfer1::IExprBuilder& builder) noexcept {
+    const std::string wrong = fault<Attributes>(inputs, input_count);
     if (!wrong.empty()) {
-        report("D2Prune: " + wrong);
+        report(std::string(Attributes::kOp) + ": " + wrong);
         return 1;
     }
     for (std::int32_t output = 0; output < output_count; ++output) {
-        outputs[output] = output_extents(output, inputs, parameters_, builder);
+        outputs[output] = output_extents(output, inputs, attributes_, builder);
     }
     return 0;
 }
 
-bool PluginV3::supportsFormatCombination(std::int32_t position,
-                                         const DynamicPluginTensorDesc* tensors,
-                                         std::int32_t input_count,
-                                         std::int32_t output_count) noexcept {
-    return input_count == kInputs && output_count == kOutputs &&
-           supports(position, tensors[position].desc, tensors[0].desc);
+template <typename Attributes>
+bool PluginV3<Attributes>::supportsFormatCombination(std::int32_t position,
+                                                     const DynamicPluginTensorDesc* tensors,
+                                                     std::int32_t input_count,
+                                                     std::int32_t output_count) noexcept {
+    return input_count == Attributes::kInputs && output_count == kOutputs &&
+           supports(position, input_count, tensors[position].desc, tensors[0].desc);
 }
 
-std::int32_t PluginV3::configurePlugin(const DynamicPluginTensorDesc* inputs,
-                                       std::int32_t input_count, const DynamicPluginTensorDesc*,
-                                       std::int32_t) noexcept {
-    const std::string wrong = fault(inputs, input_count);
+template <typename Attributes>
+std::int32_t PluginV3<Attributes>::configurePlugin(const DynamicPluginTensorDesc* inputs,
+                                                   std::int32_t input_count,
+                                                   const DynamicPluginTensorDesc*,
+                                                   std::int32_t) noexcept {
+    const std::string wrong = fault<Attributes>(inputs, input_count);
     if (!wrong.empty()) {
-        report("D2Prune: " + wrong);
+        report(std::string(Attributes::kOp) + ": " + wrong);
         return 1;
     }
-    prepare(inputs[0].desc.type);
+    prepare<Attributes>(inputs[0].desc.type);
     return 0;
 }
 
-std::size_t PluginV3::getWorkspaceSize(const DynamicPluginTensorDesc* inputs, std::int32_t,
-                                       const DynamicPluginTensorDesc*,
-                                       std::int32_t) const noexcept {
-    return cuda::workspace_bytes(shape_of(inputs[0].max, inputs[1].max), parameters_);
+template <typename Attributes>
+std::size_t PluginV3<Attributes>::getWorkspaceSize(const DynamicPluginTensorDesc* inputs,
+                                                   std::int32_t, const DynamicPluginTensorDesc*,
+                                                   std::int32_t) const noexcept {
+    return workspace_bytes(inputs, attributes_);
 }
 
-std::int32_t PluginV3::onShapeChange(const PluginTensorDesc* inputs, std::int32_t input_count,
-                                     const PluginTensorDesc*, std::int32_t) noexcept {
-    const std::string wrong = fault(inputs, input_count);
+template <typename Attributes>
+std::int32_t PluginV3<Attributes>::onShapeChange(const PluginTensorDesc* inputs,
+                                                 std::int32_t input_count, const PluginTensorDesc*,
+                                                 std::int32_t) noexcept {
+    const std::string wrong = fault<Attributes>(inputs, input_count);
     if (!wrong.empty()) {
-        report("D2Prune: " + wrong);
+        report(std::string(Attributes::kOp) + ": " + wrong);
         return 1;
     }
-    prepare(inputs[0].type);
+    prepare<Attributes>(inputs[0].type);
     return 0;
 }
 
-std::int32_t PluginV3::enqueue(const PluginTensorDesc* input_descriptions, const PluginTensorDesc*,
-                               const void* const* inputs, void* const* outputs, void* workspace,
-                               cudaStream_t stream) noexcept {
-    return tensorrt::enqueue(input_descriptions, inputs, outputs, workspace, parameters_, stream);
+template <typename Attributes>
+std::int32_t PluginV3<Attributes>::enqueue(const PluginTensorDesc* input_descriptions,
+                                           const PluginTensorDesc*, const void* const* inputs,
+                                           void* const* outputs, void* workspace,
+                                           cudaStream_t stream) noexcept {
+    return tensorrt::enqueue(input_descriptions, inputs, outputs, workspace, attributes_, stream);
 }
 
-nvinfer1::IPluginV3* PluginV3::attachToContext(nvinfer1::IPluginResourceContext*) noexcept {
+template <typename Attributes>
+nvinfer1::IPluginV3* PluginV3<Attributes>::attachToContext(
+    nvinfer1::IPluginResourceContext*) noexcept {
     return clone();
 }
 
-const nvinfer1::PluginFieldCollection* PluginV3::getFieldsToSerialize() noexcept {
+template <typename Attributes>
+const nvinfer1::PluginFieldCollection* PluginV3<Attributes>::getFieldsToSerialize() noexcept {
     return fields_.collection();
 }
 
-const nvinfer1::PluginFieldCollection* CreatorV3::getFieldNames() noexcept {
-    return &field_names();
+template <typename Attributes>
+const nvinfer1::PluginFieldCollection* CreatorV3<Attributes>::getFieldNames() noexcept {
+    return &field_names<Attributes>();
 }
 
-nvinfer1::IPluginV3* CreatorV3::createPlugin(const char*,
-                                             const nvinfer1::PluginFieldCollection* fields,
-                                             nvinfer1::TensorRTPhase) noexcept {
+template <typename Attributes>
+nvinfer1::IPluginV3* CreatorV3<Attributes>::createPlugin(
+    const char*, const nvinfer1::PluginFieldCollection* fields, nvinfer1::TensorRTPhase) noexcept {
     std::string why;
-    const auto parameters = read_fields(fields, why);
-    if (!parameters) {
+    const auto attributes = read_fields<Attributes>(fields, why);
+    if (!attributes) {
         report(why);
         return nullptr;
     }
-    return new PluginV3(*parameters);
+    return new PluginV3<Attributes>(*attributes);
 }
+
+#define D2EXPORT_OP(Attributes)          \
+    template class PluginV3<Attributes>; \
+    template class CreatorV3<Attributes>;
+D2EXPORT_EACH_OP(D2EXPORT_OP)
+#undef D2EXPORT_OP
 
 }  // namespace d2export::tensorrt
 

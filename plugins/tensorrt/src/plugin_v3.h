@@ -1,4 +1,4 @@
-// D2Prune from TensorRT 10 on: IPluginV3 with its core, build and runtime capabilities.
+// The ops from TensorRT 10 on: IPluginV3 with its core, build and runtime capabilities.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -9,19 +9,21 @@
 
 namespace d2export::tensorrt {
 
+// `Attributes` says which op: one of D2EXPORT_EACH_OP.
+template <typename Attributes>
 class PluginV3 final : public nvinfer1::IPluginV3,
                        public nvinfer1::IPluginV3OneCore,
                        public nvinfer1::IPluginV3OneBuild,
                        public nvinfer1::IPluginV3OneRuntime {
  public:
-    explicit PluginV3(const Parameters& parameters)
-        : parameters_(parameters), fields_(parameters) {}
+    explicit PluginV3(const Attributes& attributes)
+        : attributes_(attributes), fields_(attributes) {}
 
     nvinfer1::IPluginCapability* getCapabilityInterface(
         nvinfer1::PluginCapabilityType type) noexcept override;
     nvinfer1::IPluginV3* clone() noexcept override;
 
-    const char* getPluginName() const noexcept override { return kOpName; }
+    const char* getPluginName() const noexcept override { return Attributes::kOp; }
     const char* getPluginVersion() const noexcept override { return kPluginVersion; }
     const char* getPluginNamespace() const noexcept override { return kOpDomain; }
 
@@ -59,13 +61,14 @@ class PluginV3 final : public nvinfer1::IPluginV3,
     const nvinfer1::PluginFieldCollection* getFieldsToSerialize() noexcept override;
 
  private:
-    Parameters parameters_;
+    Attributes attributes_;
     Fields fields_;
 };
 
+template <typename Attributes>
 class CreatorV3 final : public nvinfer1::IPluginCreatorV3One {
  public:
-    const char* getPluginName() const noexcept override { return kOpName; }
+    const char* getPluginName() const noexcept override { return Attributes::kOp; }
     const char* getPluginVersion() const noexcept override { return kPluginVersion; }
     const char* getPluginNamespace() const noexcept override { return kOpDomain; }
     const nvinfer1::PluginFieldCollection* getFieldNames() noexcept override;

@@ -2,14 +2,23 @@
 
 #include <cstdint>
 #include <cstring>
+#include <type_traits>
 
 namespace d2export::tensorrt {
 namespace {
 
 // Little-endian, without gaps: magic, format version, attributes, checksum.
-constexpr std::uint32_t kMagic = 0x50324431;  // "1D2P"
 constexpr std::uint32_t kFormat = 1;
-constexpr std::size_t kSize = 4 + 4 + 8 + 8 + 4 * 4 + 1 + 4;
+
+// "1D2P", "2D2P" and so on: each op has its own.
+constexpr std::uint32_t kMagic = 0x50324431;
+constexpr std::uint32_t magic_of(const Parameters&) noexcept { return kMagic; }
+constexpr std::uint32_t magic_of(const MaxMinParameters&) noexcept { return kMagic + 1; }
+constexpr std::uint32_t magic_of(const DppParameters&) noexcept { return kMagic + 2; }
+constexpr std::uint32_t magic_of(const DeduplicateParameters&) noexcept { return kMagic + 3; }
+
+// A boolean is a byte.
+using Byte = std::uint8_t;
 
 template <typename T>
 void append(std::vector<unsigned char>& bytes, T value) {
@@ -40,30 +49,36 @@ std::uint32_t checksum(const unsigned char* bytes, std::size_t count) {
 
 }  // namespace
 
-std::vector<unsigned char> serialize(const Parameters& parameters) {
+template <typename Attributes>
+std::vector<unsigned char> serialize(const Attributes& attributes) {
     std::vector<unsigned char> bytes;
-    append(bytes, kMagic);
+    append(bytes, magic_of(attributes));
     append(bytes, kFormat);
-    append(bytes, parameters.keep);
-    append(bytes, parameters.keep_permille);
-    append(bytes, parameters.pivot_ratio);
-    append(bytes, parameters.alpha);
-    append(bytes, parameters.theta);
-    append(bytes, parameters.eps);
-    append(bytes, static_cast<std::uint8_t>(parameters.pivots_block));
+    Attributes::each(attributes, [&](const char*, const auto& value) {
+        if constexpr (std::is_same_v<decltype(value), const bool&>) {
+            append(bytes, static_cast<Byte>(value));
+        } else {
+            append(bytes, value);
+        }
+    });
     append(bytes, checksum(bytes.data(), bytes.size()));
     return bytes;
 }
 
-std::optional<Parameters> deserialize(const void* data, std::size_t size, std::string& why) {
-    const std::string begin = "the engine's bytes for D2Prune ";
+template <typename Attributes>
+std::optional<Attributes> deserialize(const void* data, std::size_t size, std::string& why) {
+    Attributes attributes;
+    const std::size_t expected = serialize(attributes).size();
+    const std::string begin = "the engine's bytes for " + std::string(Attributes::kOp) + " ";
+    const std::string wrong_size = begin + "are " + std::to_string(size) + ", expected " +
+                                   std::to_string(expected) +
+                                   ": the engine file is damaged; copy or build it again";
     const auto* at = static_cast<const unsigned char*>(data);
     if (data == nullptr || size < 8) {
-        why = begin + "are " + std::to_string(size) + ", expected " + std::to_string(kSize) +
-              ": the engine file is damaged; copy or build it again";
+        why = wrong_size;
         return std::nullopt;
     }
-    if (take<std::uint32_t>(at) != kMagic) {
+    if (take<std::uint32_t>(at) != magic_of(attributes)) {
         why = begin + "do not start as this plugin writes them; build the engine again";
         return std::nullopt;
     }
@@ -74,33 +89,36 @@ std::optional<Parameters> deserialize(const void* data, std::size_t size, std::s
               ": load the plugin the engine was built with, or build the engine again";
         return std::nullopt;
     }
-    if (size != kSize) {
-        why = begin + "are " + std::to_string(size) + ", expected " + std::to_string(kSize) +
-              ": the engine file is damaged; copy or build it again";
+    if (size != expected) {
+        why = wrong_size;
         return std::nullopt;
     }
-    Parameters parameters;
-    parameters.keep = take<std::int64_t>(at);
-    parameters.keep_permille = take<std::int64_t>(at);
-    parameters.pivot_ratio = take<float>(at);
-    parameters.alpha = take<float>(at);
-    parameters.theta = take<float>(at);
-    parameters.eps = take<float>(at);
-    const auto blocks = take<std::uint8_t>(at);
+    Attributes::each(attributes, [&at](const char*, auto& value) {
+        if constexpr (std::is_same_v<decltype(value), bool&>) {
+            value = take<Byte>(at) != 0;
+        } else {
+            value = take<std::decay_t<decltype(value)>>(at);
+        }
+    });
     const auto* const first = static_cast<const unsigned char*>(data);
-    if (take<std::uint32_t>(at) != checksum(first, kSize - sizeof(std::uint32_t))) {
+    if (take<std::uint32_t>(at) != checksum(first, expected - sizeof(std::uint32_t))) {
         why = begin +
               "do not match their checksum: the engine file is damaged; copy or build it "
               "again";
         return std::nullopt;
     }
-    parameters.pivots_block = blocks != 0;
-    const std::string fault = parameters.fault();
+    const std::string fault = attributes.fault();
     if (!fault.empty()) {
         why = begin + "say that " + fault + "; build the engine again";
         return std::nullopt;
     }
-    return parameters;
+    return attributes;
 }
+
+#define D2EXPORT_OP(Attributes)                                       \
+    template std::vector<unsigned char> serialize(const Attributes&); \
+    template std::optional<Attributes> deserialize(const void*, std::size_t, std::string&);
+D2EXPORT_EACH_OP(D2EXPORT_OP)
+#undef D2EXPORT_OP
 
 }  // namespace d2export::tensorrt

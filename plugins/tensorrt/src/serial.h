@@ -1,4 +1,4 @@
-// The attributes as bytes, for engines of TensorRT 8.x: they may come from anywhere.
+// An op's attributes as bytes, for engines of TensorRT 8.x: they may come from anywhere.
 #pragma once
 
 #include <cstddef>
@@ -6,14 +6,16 @@
 #include <string>
 #include <vector>
 
-#include "d2export/parameters.h"
+#include "ops.h"
 
 namespace d2export::tensorrt {
 
-std::vector<unsigned char> serialize(const Parameters& parameters);
+template <typename Attributes>
+std::vector<unsigned char> serialize(const Attributes& attributes);
 
-// Attributes without fault(), or nothing and why: not ours, of another format version, cut short,
-// changed. Reads no byte outside `data` [size].
-std::optional<Parameters> deserialize(const void* data, std::size_t size, std::string& why);
+// Attributes without fault(), or nothing and why: not ours, another op's, of another format
+// version, cut short, changed. Reads no byte outside `data` [size].
+template <typename Attributes>
+std::optional<Attributes> deserialize(const void* data, std::size_t size, std::string& why);
 
 }  // namespace d2export::tensorrt

@@ -1,6 +1,7 @@
 #include "tensors.h"
 
 #include <algorithm>
+#include <array>
 #include <limits>
 
 #include "d2export/cuda.h"
@@ -16,16 +17,16 @@ using nvinfer1::IDimensionExpr;
 using nvinfer1::IExprBuilder;
 
 // M = min(keep, N), or min(max(1, N * permille / 1000), N).
-const IDimensionExpr* kept_extent(const IDimensionExpr& tokens, const Parameters& parameters,
+const IDimensionExpr* kept_extent(const IDimensionExpr& tokens, const Budget& budget,
                                   IExprBuilder& builder) noexcept {
     const auto number = [&builder](std::int64_t value) {
         return builder.constant(static_cast<std::int32_t>(
             std::min<std::int64_t>(value, std::numeric_limits<std::int32_t>::max())));
     };
-    const IDimensionExpr* wanted = number(parameters.keep);
-    if (parameters.keep == 0) {
+    const IDimensionExpr* wanted = number(budget.keep);
+    if (budget.keep == 0) {
         const IDimensionExpr* const thousandths =
-            builder.operation(DimensionOperation::kPROD, tokens, *number(parameters.keep_permille));
+            builder.operation(DimensionOperation::kPROD, tokens, *number(budget.keep_permille));
         wanted = builder.operation(
             DimensionOperation::kMAX, *number(1),
             *builder.operation(DimensionOperation::kFLOOR_DIV, *thousandths, *number(1000)));
@@ -63,9 +64,18 @@ bool is_feature_type(nvinfer1::DataType type) noexcept {
     return type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF;
 }
 
-std::string wrong_count(std::int32_t count) {
-    return "it has " + std::to_string(count) +
-           " inputs, expected features, importance, prior and grid";
+// features, importance and prior
+std::string names_of(std::int32_t inputs) {
+    constexpr const char* kNames[kMostInputs] = {"features", "importance", "prior", "grid"};
+    std::string names = kNames[0];
+    for (std::int32_t i = 1; i < inputs; ++i) {
+        names += std::string(i + 1 < inputs ? ", " : " and ") + kNames[i];
+    }
+    return names;
+}
+
+std::string wrong_count(std::int32_t count, std::int32_t expected) {
+    return "it has " + std::to_string(count) + " inputs, expected " + names_of(expected);
 }
 
 // From TensorRT 10 on extents are int64.
@@ -75,93 +85,29 @@ bool too_large(const Dims& extents) noexcept {
     });
 }
 
-std::string fault(const Dims& features, const Dims& importance, const Dims& prior,
-                  const Dims& grid) {
-    if (features.nbDims != 3) {
-        return "features has shape " + text_of(features) + ", expected [B, N, C]";
-    }
-    const std::int32_t last = importance.nbDims - 1;
-    if ((last != 1 && last != 2) || !agree(importance.d[0], features.d[0]) ||
-        !agree(importance.d[last], features.d[1]) || (last == 2 && importance.d[1] == 0)) {
-        return "importance has shape " + text_of(importance) +
-               ", expected [B, N] or [B, H, N] for features " + text_of(features);
-    }
-    if (prior.nbDims != 1 || !agree(prior.d[0], features.d[1])) {
-        return "prior has shape " + text_of(prior) + ", expected [N] for features " +
-               text_of(features);
-    }
-    if (grid.nbDims != 2 || !agree(grid.d[0], features.d[1]) || !agree(grid.d[1], 2)) {
-        return "grid has shape " + text_of(grid) + ", expected [N, 2] for features " +
-               text_of(features);
-    }
-    if (too_large(features) || too_large(importance)) {
-        return "features has shape " + text_of(features) + " and importance " +
-               text_of(importance) + ", expected extents below 2^31";
-    }
-    return cuda::fault(shape_of(features, importance));
-}
+// Extents of an op's inputs; of those that it does not have, none.
+using Extents = std::array<Dims, kMostInputs>;
 
-}  // namespace
-
-DimsExprs output_extents(std::int32_t output, const DimsExprs* inputs, const Parameters& parameters,
-                         IExprBuilder& builder) noexcept {
-    const DimsExprs& features = inputs[0];
-    DimsExprs extents{};
-    extents.nbDims = output == 0 ? 3 : 2;
-    extents.d[0] = features.d[0];
-    extents.d[1] = kept_extent(*features.d[1], parameters, builder);
-    if (output == 0) {
-        extents.d[2] = features.d[2];
+template <typename Attributes>
+Extents extents_of(const nvinfer1::PluginTensorDesc* inputs) noexcept {
+    Extents extents{};
+    for (std::size_t i = 0; i < Attributes::kInputs; ++i) {
+        extents[i] = inputs[i].dims;
     }
     return extents;
 }
 
-bool supports(std::int32_t position, const nvinfer1::PluginTensorDesc& tensor,
-              const nvinfer1::PluginTensorDesc& features) noexcept {
-    if (tensor.format != nvinfer1::TensorFormat::kLINEAR) {
-        return false;
+template <typename Attributes>
+Extents extents_of(const nvinfer1::DynamicPluginTensorDesc* inputs) noexcept {
+    Extents extents{};
+    for (std::size_t i = 0; i < Attributes::kInputs; ++i) {
+        extents[i] = inputs[i].max;
     }
-    switch (position) {
-        case 0:
-            return is_feature_type(tensor.type);
-        case kInputs:
-            return tensor.type == features.type;
-        case kInputs + 1:
-            return tensor.type == nvinfer1::DataType::kINT32;
-        default:
-            return tensor.type == nvinfer1::DataType::kFLOAT;
-    }
+    return extents;
 }
 
-std::string fault(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t count) {
-    return count == kInputs ? fault(inputs[0].max, inputs[1].max, inputs[2].max, inputs[3].max)
-                            : wrong_count(count);
-}
-
-std::string fault(const nvinfer1::PluginTensorDesc* inputs, std::int32_t count) {
-    return count == kInputs ? fault(inputs[0].dims, inputs[1].dims, inputs[2].dims, inputs[3].dims)
-                            : wrong_count(count);
-}
-
-std::string fault(const DimsExprs* inputs, std::int32_t count) {
-    if (count != kInputs) {
-        return wrong_count(count);
-    }
-    if (inputs[0].nbDims != 3) {
-        return "features has " + std::to_string(inputs[0].nbDims) +
-               " dimensions, expected [B, N, C]";
-    }
-    return {};
-}
-
-void prepare(nvinfer1::DataType features) noexcept {
-    const cudaError_t status = cuda::prepare(type_of(features));
-    if (status != cudaSuccess) {
-        report("D2Prune could not be loaded: " + std::string(cudaGetErrorString(status)));
-    }
-}
-
-Shape shape_of(const Dims& features, const Dims& importance) noexcept {
+Shape shape_of(const Extents& inputs) noexcept {
+    const auto& [features, importance, prior, grid] = inputs;
     Shape shape;
     shape.batch = static_cast<std::int32_t>(features.d[0]);
     shape.heads = importance.nbDims == 3 ? static_cast<std::int32_t>(importance.d[1]) : 1;
@@ -170,25 +116,152 @@ Shape shape_of(const Dims& features, const Dims& importance) noexcept {
     return shape;
 }
 
+// Of an op with so many inputs.
+std::string fault(const Extents& inputs, std::int32_t count) {
+    const auto& [features, importance, prior, grid] = inputs;
+    if (features.nbDims != 3) {
+        return "features has shape " + text_of(features) + ", expected [B, N, C]";
+    }
+    const std::int32_t last = importance.nbDims - 1;
+    if (count > 1 &&
+        ((last != 1 && last != 2) || !agree(importance.d[0], features.d[0]) ||
+         !agree(importance.d[last], features.d[1]) || (last == 2 && importance.d[1] == 0))) {
+        return "importance has shape " + text_of(importance) +
+               ", expected [B, N] or [B, H, N] for features " + text_of(features);
+    }
+    if (count > 2 && (prior.nbDims != 1 || !agree(prior.d[0], features.d[1]))) {
+        return "prior has shape " + text_of(prior) + ", expected [N] for features " +
+               text_of(features);
+    }
+    if (count > 3 &&
+        (grid.nbDims != 2 || !agree(grid.d[0], features.d[1]) || !agree(grid.d[1], 2))) {
+        return "grid has shape " + text_of(grid) + ", expected [N, 2] for features " +
+               text_of(features);
+    }
+    if (too_large(features) || too_large(importance)) {
+        return "features has shape " + text_of(features) +
+               (count > 1 ? " and importance " + text_of(importance) : "") +
+               ", expected extents below 2^31";
+    }
+    return {};
+}
+
+template <typename Attributes>
+std::string fault(const Extents& inputs) {
+    const std::string wrong = fault(inputs, Attributes::kInputs);
+    return wrong.empty() ? cuda::fault<Attributes>(shape_of(inputs)) : wrong;
+}
+
+}  // namespace
+
+DimsExprs output_extents(std::int32_t output, const DimsExprs* inputs, const Budget& budget,
+                         IExprBuilder& builder) noexcept {
+    const DimsExprs& features = inputs[0];
+    DimsExprs extents{};
+    extents.nbDims = output == 0 ? 3 : 2;
+    extents.d[0] = features.d[0];
+    extents.d[1] = kept_extent(*features.d[1], budget, builder);
+    if (output == 0) {
+        extents.d[2] = features.d[2];
+    }
+    return extents;
+}
+
+bool supports(std::int32_t position, std::int32_t inputs, const nvinfer1::PluginTensorDesc& tensor,
+              const nvinfer1::PluginTensorDesc& features) noexcept {
+    if (tensor.format != nvinfer1::TensorFormat::kLINEAR) {
+        return false;
+    }
+    if (position == 0) {
+        return is_feature_type(tensor.type);
+    }
+    if (position < inputs) {
+        return tensor.type == nvinfer1::DataType::kFLOAT;
+    }
+    return tensor.type == (position == inputs ? features.type : nvinfer1::DataType::kINT32);
+}
+
+template <typename Attributes>
+std::string fault(const nvinfer1::DynamicPluginTensorDesc* inputs, std::int32_t count) {
+    return count == Attributes::kInputs ? fault<Attributes>(extents_of<Attributes>(inputs))
+                                        : wrong_count(count, Attributes::kInputs);
+}
+
+template <typename Attributes>
+std::string fault(const nvinfer1::PluginTensorDesc* inputs, std::int32_t count) {
+    return count == Attributes::kInputs ? fault<Attributes>(extents_of<Attributes>(inputs))
+                                        : wrong_count(count, Attributes::kInputs);
+}
+
+template <typename Attributes>
+std::string fault(const DimsExprs* inputs, std::int32_t count) {
+    if (count != Attributes::kInputs) {
+        return wrong_count(count, Attributes::kInputs);
+    }
+    if (inputs[0].nbDims != 3) {
+        return "features has " + std::to_string(inputs[0].nbDims) +
+               " dimensions, expected [B, N, C]";
+    }
+    return {};
+}
+
+template <typename Attributes>
+void prepare(nvinfer1::DataType features) noexcept {
+    const cudaError_t status = cuda::prepare<Attributes>(type_of(features));
+    if (status != cudaSuccess) {
+        report(std::string(Attributes::kOp) +
+               " could not be loaded: " + cudaGetErrorString(status));
+    }
+}
+
+template <typename Attributes>
+std::size_t workspace_bytes(const nvinfer1::DynamicPluginTensorDesc* inputs,
+                            const Attributes& attributes) noexcept {
+    return cuda::workspace_bytes(shape_of(extents_of<Attributes>(inputs)), attributes);
+}
+
+template <typename Attributes>
+std::size_t workspace_bytes(const nvinfer1::PluginTensorDesc* inputs,
+                            const Attributes& attributes) noexcept {
+    return cuda::workspace_bytes(shape_of(extents_of<Attributes>(inputs)), attributes);
+}
+
+template <typename Attributes>
 std::int32_t enqueue(const nvinfer1::PluginTensorDesc* descriptions, const void* const* inputs,
-                     void* const* outputs, void* workspace, const Parameters& parameters,
+                     void* const* outputs, void* workspace, const Attributes& attributes,
                      cudaStream_t stream) noexcept {
-    const std::string wrong = fault(descriptions, kInputs);
+    const std::string op = Attributes::kOp;
+    const std::string wrong = fault<Attributes>(descriptions, Attributes::kInputs);
     if (!wrong.empty()) {
-        report("D2Prune: " + wrong);
+        report(op + ": " + wrong);
         return 1;
     }
-    const Shape shape = shape_of(descriptions[0].dims, descriptions[1].dims);
-    const Inputs tensors{inputs[0], static_cast<const float*>(inputs[1]),
-                         static_cast<const float*>(inputs[2]), static_cast<const float*>(inputs[3]),
-                         type_of(descriptions[0].type)};
+    const auto input = [inputs](std::int32_t i) {
+        return i < Attributes::kInputs ? static_cast<const float*>(inputs[i]) : nullptr;
+    };
+    const Inputs tensors{inputs[0], input(1), input(2), input(3), type_of(descriptions[0].type)};
     const cudaError_t status =
-        cuda::prune(shape, tensors, parameters, outputs[0], static_cast<std::int32_t*>(outputs[1]),
-                    workspace, stream);
+        cuda::prune(shape_of(extents_of<Attributes>(descriptions)), tensors, attributes, outputs[0],
+                    static_cast<std::int32_t*>(outputs[1]), workspace, stream);
     if (status != cudaSuccess) {
-        report("D2Prune could not be launched: " + std::string(cudaGetErrorString(status)));
+        report(op + " could not be launched: " + cudaGetErrorString(status));
     }
     return status == cudaSuccess ? 0 : 1;
 }
+
+#define D2EXPORT_OP(Attributes)                                                              \
+    template std::string fault<Attributes>(const nvinfer1::DynamicPluginTensorDesc*,         \
+                                           std::int32_t);                                    \
+    template std::string fault<Attributes>(const nvinfer1::PluginTensorDesc*, std::int32_t); \
+    template std::string fault<Attributes>(const DimsExprs*, std::int32_t);                  \
+    template void prepare<Attributes>(nvinfer1::DataType) noexcept;                          \
+    template std::size_t workspace_bytes(const nvinfer1::DynamicPluginTensorDesc*,           \
+                                         const Attributes&) noexcept;                        \
+    template std::size_t workspace_bytes(const nvinfer1::PluginTensorDesc*,                  \
+                                         const Attributes&) noexcept;                        \
+    template std::int32_t enqueue(const nvinfer1::PluginTensorDesc*, const void* const*,     \
+                                  void* const*, void*, const Attributes&, cudaStream_t) noexcept;
+D2EXPORT_EACH_OP(D2EXPORT_OP)
+#undef D2EXPORT_OP
 
 }  // namespace d2export::tensorrt

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "host_block.h"
+#include "host_kernel.h"
 
 namespace d2export::cuda {
 namespace {
@@ -57,10 +58,17 @@ struct Free {
     void operator()(void* memory) const noexcept { std::free(memory); }
 };
 
+using Run = void (*)(const Problem&, std::int32_t, Order);
+
+template <Rule kRule>
+Run run_of(DataType type) {
+    constexpr Run kRuns[] = {run<float, kRule>, run<Half, kRule>, run<BFloat16, kRule>};
+    return kRuns[static_cast<std::size_t>(type)];
+}
+
 template <typename Attributes>
 std::int32_t run_op(const Shape& shape, const Inputs& inputs, const Attributes& attributes,
                     std::int32_t blocks, std::int32_t order, void* kept, std::int32_t* indices) {
-    constexpr Rule kRule = rule_of(Attributes{});
     std::size_t bytes = 0;
     lay_out(shape, inputs.type, attributes, nullptr, &bytes);
     const std::unique_ptr<void, Free> workspace(std::aligned_alloc(kAlignment, bytes));
@@ -69,21 +77,29 @@ std::int32_t run_op(const Shape& shape, const Inputs& inputs, const Attributes& 
     problem.inputs = inputs;
     problem.kept = kept;
     problem.indices = indices;
-    switch (inputs.type) {
-        case DataType::kFloat32:
-            run<float, kRule>(problem, blocks, static_cast<Order>(order));
-            break;
-        case DataType::kFloat16:
-            run<Half, kRule>(problem, blocks, static_cast<Order>(order));
-            break;
-        case DataType::kBFloat16:
-            run<BFloat16, kRule>(problem, blocks, static_cast<Order>(order));
-            break;
-    }
+    run_of<rule_of(Attributes{})>(inputs.type)(problem, blocks, static_cast<Order>(order));
     return problem.wanted;
 }
 
+template <typename T, Rule kRule>
+void run_forward(const Problem& problem, std::int32_t blocks) {
+    run<T, kRule>(problem, blocks, Order::kForward);
+}
+
+template <Rule kRule>
+constexpr HostKernel kKernels[] = {run_forward<float, kRule>, run_forward<Half, kRule>,
+                                   run_forward<BFloat16, kRule>};
+
 }  // namespace
+
+const void* kernel_of(Rule rule, DataType type) noexcept {
+    constexpr const HostKernel* kOfRules[] = {kKernels<Rule::kD2>, kKernels<Rule::kMaxMin>,
+                                              kKernels<Rule::kDpp>, kKernels<Rule::kDeduplicate>};
+    const HostKernel kernel =
+        kOfRules[static_cast<std::size_t>(rule)][static_cast<std::size_t>(type)];
+    return reinterpret_cast<const void*>(kernel);
+}
+
 }  // namespace d2export::cuda
 
 // kept [B, M, C] of `type`, indices [B, M]. Returns M.

@@ -21,73 +21,89 @@ nvinfer1::IPluginV2DynamicExt &dynamic(const Plugin &plugin) {
     return static_cast<nvinfer1::IPluginV2DynamicExt &>(*plugin);
 }
 
-void check_shapes(const Plugin &plugin, int tokens, int expected) {
+void check_shapes(const Op &op, const Plugin &plugin, int tokens, int expected) {
     Builder builder;
-    const nvinfer1::DimsExprs inputs[] = {
-        expressions({2, tokens, 1024}, builder), expressions({2, 16, tokens}, builder),
-        expressions({tokens}, builder), expressions({tokens, 2}, builder)};
-    const auto kept = dynamic(plugin).getOutputDimensions(0, inputs, 4, builder);
-    const auto indices = dynamic(plugin).getOutputDimensions(1, inputs, 4, builder);
+    const auto inputs = symbols(tokens, builder);
+    const auto extents_of = [&](std::int32_t output, std::int32_t count) {
+        return dynamic(plugin).getOutputDimensions(output, inputs.data(), count, builder);
+    };
+    const auto kept = extents_of(0, op.inputs);
+    const auto indices = extents_of(1, op.inputs);
     demand(kept.nbDims == 3 && indices.nbDims == 2, "ranks of the outputs");
     demand(kept.d[0]->getConstantValue() == 2 && kept.d[2]->getConstantValue() == 1024,
            "batch and channels of kept");
     demand(kept.d[1]->getConstantValue() == expected, "tokens of kept");
     demand(indices.d[0]->getConstantValue() == 2 && indices.d[1]->getConstantValue() == expected,
            "shape of indices");
+    const StderrText log;
+    demand(extents_of(0, op.inputs + 1).nbDims == 0 && extents_of(0, op.inputs - 1).nbDims == 0,
+           "other inputs are refused");
+    demand(log.text().find(std::to_string(op.inputs + 1) + " inputs, expected features") !=
+               std::string::npos,
+           "and counted");
+}
+
+std::vector<nvinfer1::DynamicPluginTensorDesc> largest_of(
+    const std::vector<nvinfer1::PluginTensorDesc> &described) {
+    std::vector<nvinfer1::DynamicPluginTensorDesc> largest;
+    for (const auto &tensor : described) {
+        largest.push_back({tensor, tensor.dims, tensor.dims});
+    }
+    return largest;
+}
+
+void configure(const Op &op, const Plugin &plugin,
+               const std::vector<nvinfer1::PluginTensorDesc> &described) {
+    const auto largest = largest_of(described);
+    dynamic(plugin).configurePlugin(largest.data(), op.inputs, largest.data() + op.inputs, 2);
 }
 
 // TensorRT 8.x lets no plugin refuse a configuration: it logs, and refuses to
 // run.
-void check_limits(const Plugin &plugin) {
-    for (const BadExtents &bad : bad_extents()) {
-        auto actual = tensors(nvinfer1::DataType::kHALF);
+void check_limits(const Op &op, const Plugin &plugin) {
+    const void *const inputs[4] = {};
+    void *const outputs[2] = {};
+    const auto enqueue = [&](const std::vector<nvinfer1::PluginTensorDesc> &actual) {
+        return dynamic(plugin).enqueue(actual.data(), actual.data() + op.inputs, inputs, outputs,
+                                       nullptr, nullptr);
+    };
+    for (const BadExtents &bad : bad_extents(op)) {
+        auto actual = tensors(op, nvinfer1::DataType::kHALF);
         actual[bad.tensor].dims = bad.extents;
-        std::vector<nvinfer1::DynamicPluginTensorDesc> largest;
-        for (const auto &tensor : actual) {
-            largest.push_back({tensor, tensor.dims, tensor.dims});
-        }
         {
             const StderrText log;
-            dynamic(plugin).configurePlugin(largest.data(), 4, largest.data() + 4, 2);
+            configure(op, plugin, actual);
             demand(log.text().find(bad.message) != std::string::npos, log.text());
             demand(log.text().find("could not be loaded") == std::string::npos,
                    "no kernel is loaded for bad extents");
         }
         const StderrText log;
-        const void *const inputs[4] = {};
-        void *const outputs[2] = {};
-        demand(dynamic(plugin).enqueue(actual.data(), actual.data() + 4, inputs, outputs, nullptr,
-                                       nullptr) != 0,
-               std::string("refused: ") + bad.message);
+        demand(enqueue(actual) != 0, std::string("refused: ") + bad.message);
         demand(log.text().find(bad.message) != std::string::npos, log.text());
     }
-    {
-        std::vector<nvinfer1::DynamicPluginTensorDesc> largest;
-        for (const auto &tensor : tensors(nvinfer1::DataType::kHALF)) {
-            largest.push_back({tensor, tensor.dims, tensor.dims});
-        }
-        const StderrText log;
-        dynamic(plugin).configurePlugin(largest.data(), 4, largest.data() + 4, 2);
-        demand(log.text().find("could not be loaded") != std::string::npos,
-               "the kernel is loaded at configuration");
-    }
+    const auto good = tensors(op, nvinfer1::DataType::kHALF);
+    const StderrText log;
+    configure(op, plugin, good);
+    demand(log.text().find(std::string(op.name) + " could not be loaded") != std::string::npos,
+           "the kernel is loaded at configuration");
+    demand(enqueue(good) != 0, "no launch without a GPU");
+    demand(log.text().find(std::string(op.name) + " could not be launched") != std::string::npos,
+           log.text());
     Builder builder;
     const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};
-    const StderrText log;
-    demand(dynamic(plugin).getOutputDimensions(0, flat, 4, builder).nbDims == 0, "flat features");
-    demand(dynamic(plugin).getOutputDimensions(0, flat, 1, builder).nbDims == 0, "one input");
+    demand(dynamic(plugin).getOutputDimensions(0, flat, op.inputs, builder).nbDims == 0,
+           "flat features");
     demand(log.text().find("features has 1 dimensions") != std::string::npos, log.text());
-    demand(log.text().find("it has 1 inputs") != std::string::npos, log.text());
 }
 
-nvinfer1::IPluginCreator &creator_of(void *library) {
+nvinfer1::IPluginCreator &creator_of(void *library, std::size_t op) {
     using GetCreators = nvinfer1::IPluginCreator *const *(*)(std::int32_t &);
     const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getPluginCreators"));
     demand(get != nullptr, "getPluginCreators is not exported");
     std::int32_t count = 0;
     nvinfer1::IPluginCreator *const *const creators = get(count);
-    demand(count == 1, "one creator");
-    return *creators[0];
+    demand(static_cast<std::size_t>(count) == ops().size(), "a creator for each op");
+    return *creators[op];
 }
 
 std::vector<unsigned char> bytes_of(const Plugin &plugin) {
@@ -127,72 +143,115 @@ void check_hostile_bytes(nvinfer1::IPluginCreator &creator,
     demand(!read(creator, longer), "a byte too many");
 }
 
+void check_formats(const Op &op, const Plugin &plugin, nvinfer1::DataType type) {
+    const auto described = tensors(op, type);
+    for (std::size_t i = 0; i < described.size(); ++i) {
+        const auto as = [&](nvinfer1::DataType other, nvinfer1::TensorFormat format) {
+            auto changed = described;
+            changed[i].type = other;
+            changed[i].format = format;
+            return dynamic(plugin).supportsFormatCombination(static_cast<std::int32_t>(i),
+                                                             changed.data(), op.inputs, 2);
+        };
+        const auto own = described[i].type;
+        demand(as(own, nvinfer1::TensorFormat::kLINEAR), "its own type, row-major");
+        demand(!as(own, nvinfer1::TensorFormat::kCHW32), "no other layout");
+        demand(!as(nvinfer1::DataType::kINT8, nvinfer1::TensorFormat::kLINEAR), "no int8");
+    }
+    const nvinfer1::DataType inputs[] = {type, nvinfer1::DataType::kFLOAT,
+                                         nvinfer1::DataType::kFLOAT, nvinfer1::DataType::kFLOAT};
+    demand(dynamic(plugin).getOutputDataType(0, inputs, op.inputs) == type, "kept has the type");
+    demand(dynamic(plugin).getOutputDataType(1, inputs, op.inputs) == nvinfer1::DataType::kINT32,
+           "indices are int32");
+    demand(dynamic(plugin).getWorkspaceSize(described.data(), op.inputs,
+                                            described.data() + op.inputs, 2) > 0,
+           "a workspace");
+}
+
+// An op's creator, and what it creates.
+void check_op(void *library, std::size_t place) {
+    const Op &op = ops()[place];
+    nvinfer1::IPluginCreator &creator = creator_of(library, place);
+    demand(creator.getPluginName() == std::string(op.name) &&
+               creator.getPluginVersion() == std::string("1") &&
+               creator.getPluginNamespace() == std::string("d2export"),
+           std::string("a creator by name, version and namespace: ") + op.name);
+    demand(names_of(*creator.getFieldNames()) == op.attributes, "the attributes");
+
+    FieldList fields;
+    fields.whole("keep", 64);
+    const Plugin plugin(creator.createPlugin("node", fields.collection()));
+    demand(plugin != nullptr, "a plugin from good attributes");
+    demand(plugin->getPluginType() == std::string(op.name), "a plugin of the op");
+    check_shapes(op, plugin, 576, 64);
+    check_shapes(op, plugin, 40, 40);
+    check_shapes(op, plugin, -1, -1);
+    FieldList share;
+    share.whole("keep_permille", 250);
+    check_shapes(op, Plugin(creator.createPlugin("node", share.collection())), 577, 144);
+    check_shapes(op, Plugin(creator.createPlugin("node", share.collection())), 2, 1);
+
+    demand(plugin->getNbOutputs() == 2, "two outputs");
+    for (const auto type : feature_types()) {
+        check_formats(op, plugin, type);
+    }
+    check_limits(op, plugin);
+
+    FieldList others;  // none with its default
+    others.whole("keep", 7);
+    for (const std::string &name : op.attributes) {
+        if (is_real(name)) {
+            others.real(name.c_str(), 0.25F);
+        } else if (name == "pivots_block") {
+            others.whole(name.c_str(), 1);
+        }
+    }
+    const Plugin other(creator.createPlugin("node", others.collection()));
+    const Plugin clone(dynamic(other).clone());
+    const auto bytes = bytes_of(other);
+    demand(clone.get() != other.get() && bytes_of(clone) == bytes, "a clone is equal");
+    demand(bytes != bytes_of(plugin), "other attributes are other bytes");
+    demand(bytes_of(read(creator, bytes)) == bytes, "bytes to plugin to the same bytes");
+    check_hostile_bytes(creator, bytes);
+    for (std::size_t i = 0; i < ops().size(); ++i) {
+        const StderrText log;
+        demand(i == place || !read(creator_of(library, i), bytes), "bytes of another op");
+        demand(i == place || log.text().find("do not start as this plugin") != std::string::npos,
+               log.text());
+    }
+
+    for (BadFields &bad : bad_fields(op)) {
+        const StderrText log;
+        demand(!Plugin(creator.createPlugin("node", bad.list.collection())), bad.message);
+        demand(log.text().find(bad.message) != std::string::npos,
+               "expected '" + bad.message + "' in: " + log.text());
+    }
+}
+
 }  // namespace
 
 void create_without_attributes(void *library) {
     const nvinfer1::PluginFieldCollection none{};
-    demand(!Plugin(creator_of(library).createPlugin("node", &none)), "no attributes");
+    demand(!Plugin(creator_of(library, 0).createPlugin("node", &none)), "no attributes");
 }
 
-void check_plugin(void *library) {
-    nvinfer1::IPluginCreator &creator = creator_of(library);
-    demand(creator.getPluginName() == std::string("D2Prune") &&
-               creator.getPluginVersion() == std::string("1") &&
-               creator.getPluginNamespace() == std::string("d2export"),
-           "one creator by name, version and namespace");
-    demand(creator.getFieldNames()->nbFields == 7, "seven attributes");
-
-    FieldList fields;
-    fields.whole("keep", 64).real("alpha", 0.25F).whole("pivots_block", 1);
-    const Plugin plugin(creator.createPlugin("node", fields.collection()));
-    demand(plugin != nullptr, "a plugin from good attributes");
-    check_shapes(plugin, 576, 64);
-    check_shapes(plugin, 40, 40);
-    check_shapes(plugin, -1, -1);
-    FieldList share;
-    share.whole("keep_permille", 250);
-    check_shapes(Plugin(creator.createPlugin("node", share.collection())), 577, 144);
-    check_shapes(Plugin(creator.createPlugin("node", share.collection())), 2, 1);
-
-    demand(plugin->getNbOutputs() == 2, "two outputs");
-    for (const auto type : feature_types()) {
-        auto described = tensors(type);
-        for (std::int32_t i = 0; i < 6; ++i) {
-            const auto as = [&](nvinfer1::DataType other, nvinfer1::TensorFormat format) {
-                auto changed = described;
-                changed[static_cast<std::size_t>(i)].type = other;
-                changed[static_cast<std::size_t>(i)].format = format;
-                return dynamic(plugin).supportsFormatCombination(i, changed.data(), 4, 2);
-            };
-            const auto own = described[static_cast<std::size_t>(i)].type;
-            demand(as(own, nvinfer1::TensorFormat::kLINEAR), "its own type, row-major");
-            demand(!as(own, nvinfer1::TensorFormat::kCHW32), "no other layout");
-            demand(!as(nvinfer1::DataType::kINT8, nvinfer1::TensorFormat::kLINEAR), "no int8");
-        }
-        const nvinfer1::DataType inputs[] = {type, nvinfer1::DataType::kFLOAT,
-                                             nvinfer1::DataType::kFLOAT,
-                                             nvinfer1::DataType::kFLOAT};
-        demand(dynamic(plugin).getOutputDataType(0, inputs, 4) == type, "kept has the type");
-        demand(dynamic(plugin).getOutputDataType(1, inputs, 4) == nvinfer1::DataType::kINT32,
-               "indices are int32");
-        demand(dynamic(plugin).getWorkspaceSize(described.data(), 4, described.data() + 4, 2) > 0,
-               "a workspace");
+void check_plugins(void *library) {
+    for (std::size_t op = 0; op < ops().size(); ++op) {
+        check_op(library, op);
     }
+}
 
-    check_limits(plugin);
-
-    const Plugin clone(dynamic(plugin).clone());
-    demand(clone.get() != plugin.get() && bytes_of(clone) == bytes_of(plugin), "a clone is equal");
-    const auto bytes = bytes_of(plugin);
-    demand(bytes_of(read(creator, bytes)) == bytes, "bytes to plugin to the same bytes");
-    check_hostile_bytes(creator, bytes);
-
-    for (BadFields &bad : bad_fields()) {
-        const StderrText log;
-        demand(!Plugin(creator.createPlugin("node", bad.list.collection())), bad.message);
-        demand(log.text().find(bad.message) != std::string::npos,
-               std::string("expected '") + bad.message + "' in: " + log.text());
-    }
+void run_plugin(void *library, std::size_t op, FieldList &fields,
+                const std::vector<nvinfer1::PluginTensorDesc> &described, const void *const *inputs,
+                void *const *outputs) {
+    const Plugin plugin(creator_of(library, op).createPlugin("node", fields.collection()));
+    configure(ops()[op], plugin, described);
+    const auto *const behind = described.data() + ops()[op].inputs;
+    std::vector<unsigned char> workspace(
+        dynamic(plugin).getWorkspaceSize(described.data(), ops()[op].inputs, behind, 2));
+    demand(dynamic(plugin).enqueue(described.data(), behind, inputs, outputs, workspace.data(),
+                                   nullptr) == 0,
+           std::string("a launch of ") + ops()[op].name);
 }
 
 }  // namespace d2export::tests

@@ -25,14 +25,15 @@ auto &runtime_of(nvinfer1::IPluginV3 &plugin) {
         plugin.getCapabilityInterface(PluginCapabilityType::kRUNTIME));
 }
 
-void check_shapes(const Plugin &plugin, int tokens, int expected) {
+void check_shapes(const Op &op, const Plugin &plugin, int tokens, int expected) {
     Builder builder;
-    const nvinfer1::DimsExprs inputs[] = {
-        expressions({2, tokens, 1024}, builder), expressions({2, 16, tokens}, builder),
-        expressions({tokens}, builder), expressions({tokens, 2}, builder)};
+    const auto inputs = symbols(tokens, builder);
     nvinfer1::DimsExprs outputs[2]{};
-    demand(build_of(plugin).getOutputShapes(inputs, 4, nullptr, 0, outputs, 2, builder) == 0,
-           "shapes of the outputs");
+    const auto shapes = [&](std::int32_t count) {
+        return build_of(plugin).getOutputShapes(inputs.data(), count, nullptr, 0, outputs, 2,
+                                                builder);
+    };
+    demand(shapes(op.inputs) == 0, "shapes of the outputs");
     demand(outputs[0].nbDims == 3 && outputs[1].nbDims == 2, "ranks of the outputs");
     demand(outputs[0].d[0]->getConstantValue() == 2 && outputs[0].d[2]->getConstantValue() == 1024,
            "batch and channels of kept");
@@ -41,9 +42,10 @@ void check_shapes(const Plugin &plugin, int tokens, int expected) {
         outputs[1].d[0]->getConstantValue() == 2 && outputs[1].d[1]->getConstantValue() == expected,
         "shape of indices");
     const StderrText log;
-    demand(build_of(plugin).getOutputShapes(inputs, 3, nullptr, 0, outputs, 2, builder) != 0,
-           "three inputs are refused");
-    demand(log.text().find("3 inputs") != std::string::npos, "and counted");
+    demand(shapes(op.inputs + 1) != 0 && shapes(op.inputs - 1) != 0, "other inputs are refused");
+    demand(log.text().find(std::to_string(op.inputs + 1) + " inputs, expected features") !=
+               std::string::npos,
+           "and counted");
 }
 
 std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(
@@ -58,15 +60,16 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> dynamic(
     return tensors;
 }
 
-void check_formats(const Plugin &plugin, nvinfer1::DataType type) {
-    const auto described = dynamic(tensors(type));
-    for (std::size_t i = 0; i < 6; ++i) {
+void check_formats(const Op &op, const Plugin &plugin, nvinfer1::DataType type) {
+    const auto described = dynamic(tensors(op, type));
+    const auto *const behind = described.data() + op.inputs;
+    for (std::size_t i = 0; i < described.size(); ++i) {
         const auto as = [&](nvinfer1::DataType other, nvinfer1::TensorFormat format) {
             auto changed = described;
             changed[i].desc.type = other;
             changed[i].desc.format = format;
             return build_of(plugin).supportsFormatCombination(static_cast<std::int32_t>(i),
-                                                              changed.data(), 4, 2);
+                                                              changed.data(), op.inputs, 2);
         };
         const auto own = described[i].desc.type;
         demand(as(own, nvinfer1::TensorFormat::kLINEAR), "its own type, row-major");
@@ -76,69 +79,75 @@ void check_formats(const Plugin &plugin, nvinfer1::DataType type) {
     const nvinfer1::DataType inputs[] = {type, nvinfer1::DataType::kFLOAT,
                                          nvinfer1::DataType::kFLOAT, nvinfer1::DataType::kFLOAT};
     nvinfer1::DataType outputs[2]{};
-    demand(build_of(plugin).getOutputDataTypes(outputs, 2, inputs, 4) == 0 && outputs[0] == type &&
-               outputs[1] == nvinfer1::DataType::kINT32,
+    demand(build_of(plugin).getOutputDataTypes(outputs, 2, inputs, op.inputs) == 0 &&
+               outputs[0] == type && outputs[1] == nvinfer1::DataType::kINT32,
            "types of the outputs");
     {
         const StderrText log;
-        demand(build_of(plugin).configurePlugin(described.data(), 4, described.data() + 4, 2) == 0,
+        demand(build_of(plugin).configurePlugin(described.data(), op.inputs, behind, 2) == 0,
                "a good configuration");
         demand(log.text().find("could not be loaded") != std::string::npos,
                "the kernel is loaded at configuration");
     }
-    demand(build_of(plugin).getWorkspaceSize(described.data(), 4, described.data() + 4, 2) > 0,
+    demand(build_of(plugin).getWorkspaceSize(described.data(), op.inputs, behind, 2) > 0,
            "a workspace");
 }
 
-void check_limits(const Plugin &plugin) {
+void check_limits(const Op &op, const Plugin &plugin) {
     auto &build = build_of(plugin);
     auto &runtime = runtime_of(*plugin);
     const void *const inputs[4] = {};
     void *const outputs[2] = {};
-    for (const BadExtents &bad : bad_extents()) {
-        auto actual = tensors(nvinfer1::DataType::kHALF);
+    const auto configure = [&](const auto &largest, std::int32_t count) {
+        return build.configurePlugin(largest.data(), count, largest.data() + op.inputs, 2);
+    };
+    const auto change = [&](const auto &actual, std::int32_t count) {
+        return runtime.onShapeChange(actual.data(), count, actual.data() + op.inputs, 2);
+    };
+    for (const BadExtents &bad : bad_extents(op)) {
+        auto actual = tensors(op, nvinfer1::DataType::kHALF);
         actual[bad.tensor].dims = bad.extents;
-        const auto largest = dynamic(actual);
         const auto check = [&bad](const auto &call) {
             const StderrText log;
             demand(call() != 0, std::string("refused: ") + bad.message);
             demand(log.text().find(bad.message) != std::string::npos, log.text());
         };
-        check([&] { return build.configurePlugin(largest.data(), 4, largest.data() + 4, 2); });
-        check([&] { return runtime.onShapeChange(actual.data(), 4, actual.data() + 4, 2); });
+        check([&] { return configure(dynamic(actual), op.inputs); });
+        check([&] { return change(actual, op.inputs); });
         check([&] {
-            return runtime.enqueue(actual.data(), actual.data() + 4, inputs, outputs, nullptr,
-                                   nullptr);
+            return runtime.enqueue(actual.data(), actual.data() + op.inputs, inputs, outputs,
+                                   nullptr, nullptr);
         });
     }
-    auto beyond = dynamic(tensors(nvinfer1::DataType::kHALF));
-    beyond[0].max.d[0] = beyond[1].max.d[0] = (std::int64_t{1} << 32) + 2;
-    const auto good = tensors(nvinfer1::DataType::kHALF);
-    const auto largest = dynamic(good);
+    const auto good = tensors(op, nvinfer1::DataType::kHALF);
+    auto beyond = dynamic(good);
+    for (std::int32_t i = 0; i < 2 && i < op.inputs; ++i) {
+        beyond[static_cast<std::size_t>(i)].max.d[0] = (std::int64_t{1} << 32) + 2;
+    }
     const StderrText log;
-    demand(build.configurePlugin(largest.data(), 3, largest.data() + 4, 2) != 0, "three inputs");
-    demand(build.configurePlugin(beyond.data(), 4, beyond.data() + 4, 2) != 0, "a large batch");
+    demand(configure(dynamic(good), op.inputs + 1) != 0, "another input");
+    demand(configure(beyond, op.inputs) != 0, "a large batch");
     demand(log.text().find("expected extents below 2^31") != std::string::npos, log.text());
-    demand(runtime.onShapeChange(good.data(), 3, good.data() + 4, 2) != 0, "three inputs again");
+    demand(change(good, op.inputs - 1) != 0, "an input less");
     demand(log.text().find("could not be loaded") == std::string::npos, "not for bad extents");
-    demand(runtime.onShapeChange(good.data(), 4, good.data() + 4, 2) == 0, "good extents");
-    demand(log.text().find("could not be loaded") != std::string::npos,
+    demand(change(good, op.inputs) == 0, "good extents");
+    demand(log.text().find(std::string(op.name) + " could not be loaded") != std::string::npos,
            "the kernel is loaded where extents change");
-    Builder builder;
-    const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};
-    nvinfer1::DimsExprs shapes[2]{};
-    demand(build.getOutputShapes(flat, 4, nullptr, 0, shapes, 2, builder) != 0, "flat features");
-    demand(log.text().find("features has 1 dimensions") != std::string::npos, log.text());
+    demand(runtime.enqueue(good.data(), good.data() + op.inputs, inputs, outputs, nullptr,
+                           nullptr) != 0,
+           "no launch without a GPU");
+    demand(log.text().find(std::string(op.name) + " could not be launched") != std::string::npos,
+           log.text());
 }
 
-auto &creator_of(void *library) {
+auto &creator_of(void *library, std::size_t op) {
     using GetCreators = nvinfer1::IPluginCreatorInterface *const *(*)(std::int32_t &);
     const auto get = reinterpret_cast<GetCreators>(dlsym(library, "getCreators"));
     demand(get != nullptr, "getCreators is not exported");
     std::int32_t count = 0;
     nvinfer1::IPluginCreatorInterface *const *const creators = get(count);
-    demand(count == 1, "one creator");
-    return static_cast<nvinfer1::IPluginCreatorV3One &>(*creators[0]);
+    demand(static_cast<std::size_t>(count) == ops().size(), "a creator for each op");
+    return static_cast<nvinfer1::IPluginCreatorV3One &>(*creators[op]);
 }
 
 // Attributes as TensorRT writes them into an engine: names and bytes, copied.
@@ -152,63 +161,102 @@ std::map<std::string, std::vector<unsigned char>> values_of(nvinfer1::IPluginV3 
     return values;
 }
 
-}  // namespace
-
-void create_without_attributes(void *library) {
-    const nvinfer1::PluginFieldCollection none{};
-    demand(
-        !Plugin(creator_of(library).createPlugin("node", &none, nvinfer1::TensorRTPhase::kBUILD)),
-        "no attributes");
-}
-
-void check_plugin(void *library) {
-    auto &creator = creator_of(library);
-    demand(creator.getPluginName() == std::string("D2Prune") &&
+// An op's creator, and what it creates.
+void check_op(void *library, std::size_t place) {
+    const Op &op = ops()[place];
+    auto &creator = creator_of(library, place);
+    demand(creator.getPluginName() == std::string(op.name) &&
                creator.getPluginVersion() == std::string("1") &&
                creator.getPluginNamespace() == std::string("d2export"),
-           "one creator by name, version and namespace");
+           std::string("a creator by name, version and namespace: ") + op.name);
     demand(creator.getInterfaceInfo().kind == std::string("PLUGIN CREATOR_V3ONE"),
            "a creator of IPluginV3");
-    demand(creator.getFieldNames()->nbFields == 7, "seven attributes");
+    demand(names_of(*creator.getFieldNames()) == op.attributes, "the attributes");
     const auto create = [&](FieldList &fields) {
         return Plugin(
             creator.createPlugin("node", fields.collection(), nvinfer1::TensorRTPhase::kBUILD));
     };
 
     FieldList fields;
-    fields.whole("keep", 64).real("alpha", 0.25F).whole("pivots_block", 1);
+    fields.whole("keep", 64);
     const Plugin plugin = create(fields);
     demand(plugin != nullptr, "a plugin from good attributes");
-    check_shapes(plugin, 576, 64);
-    check_shapes(plugin, 40, 40);
-    check_shapes(plugin, -1, -1);
+    check_shapes(op, plugin, 576, 64);
+    check_shapes(op, plugin, 40, 40);
+    check_shapes(op, plugin, -1, -1);
     const std::int64_t permille = 250;
     FieldList share;
     share.field({"keep_permille", &permille, nvinfer1::PluginFieldType::kINT64, 1});
-    check_shapes(create(share), 577, 144);
-    check_shapes(create(share), 2, 1);
+    check_shapes(op, create(share), 577, 144);
+    check_shapes(op, create(share), 2, 1);
 
     demand(build_of(plugin).getNbOutputs() == 2, "two outputs");
     for (const auto type : feature_types()) {
-        check_formats(plugin, type);
+        check_formats(op, plugin, type);
     }
-    check_limits(plugin);
+    check_limits(op, plugin);
 
-    const Plugin clone(plugin->clone());
-    demand(clone.get() != plugin.get() && values_of(*clone) == values_of(*plugin),
+    FieldList others;  // none with its default
+    others.whole("keep", 7);
+    for (const std::string &name : op.attributes) {
+        if (is_real(name)) {
+            others.real(name.c_str(), 0.25F);
+        } else if (name == "pivots_block") {
+            others.whole(name.c_str(), 1);
+        }
+    }
+    const Plugin other = create(others);
+    demand(values_of(*other).size() == op.attributes.size(), "all attributes go to the engine");
+    for (const auto &[name, bytes] : values_of(*plugin)) {
+        demand(name == "keep_permille" || values_of(*other)[name] != bytes, "its own value");
+    }
+    const Plugin clone(other->clone());
+    demand(clone.get() != other.get() && values_of(*clone) == values_of(*other),
            "a clone is equal");
-    const Plugin attached(runtime_of(*plugin).attachToContext(nullptr));
-    demand(values_of(*attached) == values_of(*plugin), "so is one attached to a context");
-    const Plugin again(creator.createPlugin("node", runtime_of(*plugin).getFieldsToSerialize(),
+    const Plugin attached(runtime_of(*other).attachToContext(nullptr));
+    demand(values_of(*attached) == values_of(*other), "so is one attached to a context");
+    const Plugin again(creator.createPlugin("node", runtime_of(*other).getFieldsToSerialize(),
                                             nvinfer1::TensorRTPhase::kRUNTIME));
-    demand(again && values_of(*again) == values_of(*plugin), "attributes to engine and back");
+    demand(again && values_of(*again) == values_of(*other), "attributes to engine and back");
 
-    for (BadFields &bad : bad_fields()) {
+    for (BadFields &bad : bad_fields(op)) {
         const StderrText log;
         demand(!create(bad.list), bad.message);
         demand(log.text().find(bad.message) != std::string::npos,
-               std::string("expected '") + bad.message + "' in: " + log.text());
+               "expected '" + bad.message + "' in: " + log.text());
     }
+}
+
+}  // namespace
+
+void create_without_attributes(void *library) {
+    const nvinfer1::PluginFieldCollection none{};
+    demand(!Plugin(
+               creator_of(library, 0).createPlugin("node", &none, nvinfer1::TensorRTPhase::kBUILD)),
+           "no attributes");
+}
+
+void check_plugins(void *library) {
+    for (std::size_t op = 0; op < ops().size(); ++op) {
+        check_op(library, op);
+    }
+}
+
+void run_plugin(void *library, std::size_t op, FieldList &fields,
+                const std::vector<nvinfer1::PluginTensorDesc> &described, const void *const *inputs,
+                void *const *outputs) {
+    const Plugin plugin(
+        creator_of(library, op)
+            .createPlugin("node", fields.collection(), nvinfer1::TensorRTPhase::kRUNTIME));
+    const auto largest = dynamic(described);
+    const auto *const behind = described.data() + ops()[op].inputs;
+    std::vector<unsigned char> workspace(build_of(plugin).getWorkspaceSize(
+        largest.data(), ops()[op].inputs, largest.data() + ops()[op].inputs, 2));
+    demand(runtime_of(*plugin).onShapeChange(described.data(), ops()[op].inputs, behind, 2) == 0,
+           "the extents of a launch");
+    demand(runtime_of(*plugin).enqueue(described.data(), behind, inputs, outputs, workspace.data(),
+                                       nullptr) == 0,
+           std::string("a launch of ") + ops()[op].name);
 }
 
 }  // namespace d2export::tests

@@ -1,7 +1,7 @@
 // Opens the plugin library as TensorRT does and calls everything but enqueue:
-// no TensorRT library, no GPU.
+// no TensorRT library, no GPU. Then enqueue of a library whose GPU is the host.
 //
-//     harness libd2export_plugin.so
+//     harness libd2export_plugin.so libacted_plugin.so
 //
 // Messages go to stderr here, except where a stand-in for TensorRT has a
 // logger.
@@ -11,13 +11,38 @@
 #include <dlfcn.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "stand_in.h"
 #include "stderr_text.h"
 
 namespace d2export::tests {
 
-std::vector<nvinfer1::PluginTensorDesc> tensors(nvinfer1::DataType features, int tokens,
-                                                int channels) {
+const std::vector<Op> &ops() {
+    static const std::vector<Op> all{
+        {"D2Prune",
+         4,
+         {"keep", "keep_permille", "pivot_ratio", "alpha", "theta", "eps", "pivots_block"}},
+        {"MaxMinPrune", 1, {"keep", "keep_permille"}},
+        {"DppPrune", 2, {"keep", "keep_permille"}},
+        {"DeduplicatePrune", 2, {"keep", "keep_permille", "important_ratio"}}};
+    return all;
+}
+
+std::vector<std::string> names_of(const nvinfer1::PluginFieldCollection &fields) {
+    std::vector<std::string> names;
+    for (std::int32_t i = 0; i < fields.nbFields; ++i) {
+        names.emplace_back(fields.fields[i].name);
+    }
+    return names;
+}
+
+bool is_real(const std::string &attribute) {
+    return attribute.rfind("keep", 0) != 0 && attribute != "pivots_block";
+}
+
+std::vector<nvinfer1::PluginTensorDesc> tensors(const Op &op, nvinfer1::DataType features,
+                                                int tokens, int channels, int kept) {
     const auto one = [](nvinfer1::DataType type, nvinfer1::Dims dims) {
         nvinfer1::PluginTensorDesc tensor{};
         tensor.type = type;
@@ -26,12 +51,19 @@ std::vector<nvinfer1::PluginTensorDesc> tensors(nvinfer1::DataType features, int
         return tensor;
     };
     constexpr auto kFloat = nvinfer1::DataType::kFLOAT;
-    return {one(features, extents({2, tokens, channels})),
-            one(kFloat, extents({2, 16, tokens})),
-            one(kFloat, extents({tokens})),
-            one(kFloat, extents({tokens, 2})),
-            one(features, extents({2, 64, channels})),
-            one(nvinfer1::DataType::kINT32, extents({2, 64}))};
+    std::vector<nvinfer1::PluginTensorDesc> described{
+        one(features, extents({2, tokens, channels})), one(kFloat, extents({2, 16, tokens})),
+        one(kFloat, extents({tokens})), one(kFloat, extents({tokens, 2}))};
+    described.resize(static_cast<std::size_t>(op.inputs));
+    described.push_back(one(features, extents({2, kept, channels})));
+    described.push_back(one(nvinfer1::DataType::kINT32, extents({2, kept})));
+    return described;
+}
+
+std::vector<nvinfer1::DimsExprs> symbols(int tokens, Builder &builder) {
+    return {expressions({2, tokens, 1024}, builder), expressions({2, 16, tokens}, builder),
+            expressions({tokens}, builder), expressions({tokens, 2}, builder),
+            expressions({tokens}, builder)};
 }
 
 std::vector<nvinfer1::DataType> feature_types() {
@@ -43,43 +75,77 @@ std::vector<nvinfer1::DataType> feature_types() {
     };
 }
 
-std::vector<BadFields> bad_fields() {
+std::vector<BadFields> bad_fields(const Op &op) {
     static const float real = 0.5F;
     static const std::int32_t whole[2] = {1, 2};
     using nvinfer1::PluginFieldType;
     std::vector<BadFields> bad;
-    const auto add = [&bad](const char *message) -> FieldList & {
-        bad.push_back({FieldList(), message});
+    const auto add = [&](const std::string &message) -> FieldList & {
+        bad.push_back({FieldList(), std::string(op.name) + ": " + message});
         return bad.back().list;
     };
     add("keep=0 and keep_permille=0");
     add("keep=64 and keep_permille=250").whole("keep", 64).whole("keep_permille", 250);
     add("keep=-3").whole("keep", -3);
     add("keep_permille is 1001").whole("keep_permille", 1001);
-    add("alpha is 1.5").whole("keep", 4).real("alpha", 1.5F);
-    add("pivot_ratio is").whole("keep", 4).real("pivot_ratio", -1.0F);
-    add("theta is").whole("keep", 4).real("theta", __builtin_inff());
-    add("eps is").whole("keep", 4).real("eps", -1.0F);
-    add("there is no attribute 'kep'").whole("kep", 4);
     add("attribute keep is float32, expected int32").real("keep", 4.0F);
-    add("attribute alpha is int32, expected float32").whole("keep", 4).whole("alpha", 1);
     add("attribute keep has 2 values").field({"keep", whole, PluginFieldType::kINT32, 2});
     add("attribute keep has 0 values").field({"keep", whole, PluginFieldType::kINT32, 0});
     add("attribute keep has -1 values").field({"keep", whole, PluginFieldType::kINT32, -1});
-    add("attribute alpha has 0 values").field({"alpha", nullptr, PluginFieldType::kFLOAT32, 1});
-    add("field type").field({"theta", &real, PluginFieldType::kCHAR, 1});
+    add("attribute keep has 0 values").field({"keep", nullptr, PluginFieldType::kINT32, 1});
     add("there is no attribute ''").field({nullptr, &real, PluginFieldType::kFLOAT32, 1});
+
+    std::string names = op.attributes[0];
+    for (std::size_t i = 1; i < op.attributes.size(); ++i) {
+        names += (i + 1 < op.attributes.size() ? ", " : " or ") + op.attributes[i];
+    }
+    add("there is no attribute 'kep'; expected " + names).whole("kep", 4);
+
+    // Floats, and what each may not be.
+    struct Limit {
+        const char *attribute;
+        float beyond;
+        const char *message;
+    };
+    for (const Limit &limit :
+         {Limit{"alpha", 1.5F, "alpha is 1.5"}, Limit{"pivot_ratio", -1.0F, "pivot_ratio is"},
+          Limit{"theta", __builtin_inff(), "theta is"}, Limit{"eps", -1.0F, "eps is"},
+          Limit{"important_ratio", 1.5F, "important_ratio is 1.5"}}) {
+        const std::string name = limit.attribute;
+        const bool has =
+            std::find(op.attributes.begin(), op.attributes.end(), name) != op.attributes.end();
+        if (!has) {
+            add("there is no attribute '" + name).real(limit.attribute, 0.5F);
+            continue;
+        }
+        const auto field = [&](const void *data, PluginFieldType type) {
+            return nvinfer1::PluginField{limit.attribute, data, type, 1};
+        };
+        add(limit.message).whole("keep", 4).real(limit.attribute, limit.beyond);
+        add("attribute " + name + " is int32, expected float32").whole(limit.attribute, 1);
+        add("attribute " + name + " has 0 values").field(field(nullptr, PluginFieldType::kFLOAT32));
+        add("attribute " + name + " is field type").field(field(&real, PluginFieldType::kCHAR));
+    }
     return bad;
 }
 
-std::vector<BadExtents> bad_extents() {
-    return {{0, extents({2, 576}), "features has shape [2, 576]"},
-            {1, extents({576}), "importance has shape [576]"},
-            {1, extents({2, 16, 575}), "importance has shape [2, 16, 575]"},
-            {1, extents({2, 0, 576}), "importance has shape [2, 0, 576]"},
-            {2, extents({577}), "prior has shape [577]"},
-            {3, extents({576, 3}), "grid has shape [576, 3]"},
-            {0, extents({2, 576, 9000}), "9000 channels, expected at most 8192"}};
+std::vector<BadExtents> bad_extents(const Op &op) {
+    std::vector<BadExtents> bad{
+        {0, extents({2, 576}), "features has shape [2, 576]"},
+        {1, extents({576}), "importance has shape [576]"},
+        {1, extents({2, 16, 575}), "importance has shape [2, 16, 575]"},
+        {1, extents({2, 0, 576}), "importance has shape [2, 0, 576]"},
+        {2, extents({577}), "prior has shape [577]"},
+        {3, extents({576, 3}), "grid has shape [576, 3]"},
+        {0, extents({2, 576, 9000}), "9000 channels, expected at most 8192"}};
+    const auto has = [&op](const BadExtents &extents) {
+        return extents.tensor < static_cast<std::size_t>(op.inputs);
+    };
+    bad.erase(std::partition(bad.begin(), bad.end(), has), bad.end());
+    if (op.inputs == 1) {  // nothing else disagrees; D2Prune takes more pictures
+        bad.push_back({0, extents({4000, 576, 8}), "576 tokens, expected at most 3236 of them"});
+    }
+    return bad;
 }
 
 namespace {
@@ -114,12 +180,16 @@ void check_logger(void *library) {
 
 int main(int count, char **arguments) {
     using d2export::tests::demand;
-    demand(count == 2, "usage: harness libd2export_plugin.so");
+    demand(count == 3, "usage: harness libd2export_plugin.so libacted_plugin.so");
     setenv("CUDA_VISIBLE_DEVICES", "", 1);  // the same everywhere
-    void *const library = dlopen(arguments[1], RTLD_NOW | RTLD_LOCAL);
-    demand(library != nullptr, std::string("dlopen: ") + (library ? "" : dlerror()));
-    d2export::tests::check_plugin(library);
-    d2export::tests::check_logger(library);
+    void *libraries[2] = {};
+    for (int i = 0; i < 2; ++i) {
+        libraries[i] = dlopen(arguments[i + 1], RTLD_NOW | RTLD_LOCAL);
+        demand(libraries[i] != nullptr, std::string("dlopen: ") + (libraries[i] ? "" : dlerror()));
+    }
+    d2export::tests::check_plugins(libraries[0]);
+    d2export::tests::check_logger(libraries[0]);
+    d2export::tests::check_enqueue(libraries[1]);
     std::printf("PASSED with the headers of TensorRT %d.%d\n", NV_TENSORRT_MAJOR,
                 NV_TENSORRT_MINOR);
 }

@@ -3,6 +3,7 @@
 
 #include <NvInferRuntime.h>
 
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <initializer_list>
@@ -66,9 +67,27 @@ inline nvinfer1::DimsExprs expressions(std::initializer_list<int> values, Builde
     return dims;
 }
 
-// Features, importance, prior, grid, kept, indices; row-major.
-std::vector<nvinfer1::PluginTensorDesc> tensors(nvinfer1::DataType features, int tokens = 576,
-                                                int channels = 1024);
+// An op as it has to be.
+struct Op {
+    const char *name;
+    std::int32_t inputs;
+    std::vector<std::string> attributes;
+};
+const std::vector<Op> &ops();  // in the order of the creators
+
+// Of a creator's fields.
+std::vector<std::string> names_of(const nvinfer1::PluginFieldCollection &fields);
+
+// Whether an attribute of that name is a float.
+bool is_real(const std::string &attribute);
+
+// The op's inputs of features, importance, prior and grid, then kept and indices; row-major.
+std::vector<nvinfer1::PluginTensorDesc> tensors(const Op &op, nvinfer1::DataType features,
+                                                int tokens = 576, int channels = 1024,
+                                                int kept = 64);
+
+// The inputs as symbols, and one more than any op has.
+std::vector<nvinfer1::DimsExprs> symbols(int tokens, Builder &builder);
 
 // The feature types this TensorRT has.
 std::vector<nvinfer1::DataType> feature_types();
@@ -76,9 +95,9 @@ std::vector<nvinfer1::DataType> feature_types();
 // A field list each, and what the message about it must say.
 struct BadFields {
     FieldList list;
-    const char *message;
+    std::string message;
 };
-std::vector<BadFields> bad_fields();
+std::vector<BadFields> bad_fields(const Op &op);
 
 // Extents that do not fit: of which tensor, and what the message about it must
 // say.
@@ -87,10 +106,18 @@ struct BadExtents {
     nvinfer1::Dims extents;
     const char *message;
 };
-std::vector<BadExtents> bad_extents();
+std::vector<BadExtents> bad_extents(const Op &op);
 
 // For the version of our headers:
-void check_plugin(void *library);
+void check_plugins(void *library);
 void create_without_attributes(void *library);  // refused
+
+// Creates the plugin of that op and enqueues it once, in a workspace of the size it asks for.
+void run_plugin(void *library, std::size_t op, FieldList &fields,
+                const std::vector<nvinfer1::PluginTensorDesc> &described, const void *const *inputs,
+                void *const *outputs);
+
+// Of a plugin library whose GPU is the host.
+void check_enqueue(void *library);
 
 }  // namespace d2export::tests
