@@ -284,6 +284,32 @@ def test_one_graph_takes_any_number_of_tokens(op_type: str) -> None:
         check(example, *run(example))
 
 
+@pytest.mark.parametrize("op_type", ["MaxMinPrune", "DppPrune", "DeduplicatePrune"])
+def test_hundreds_of_steps_that_build_on_each_other(op_type: str) -> None:
+    # As many tokens as dimensions, and more: of the last ones little is left outside the span.
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        example = Example(
+            op_type,
+            torch.randn(1, 500, 200, generator=generator),
+            torch.rand(1, 500, generator=generator),
+            OPS[op_type].parameters(keep=203),
+        )
+        check(example, *run(example))
+
+
+def test_volumes_are_compared_in_float64() -> None:
+    # Tokens at nearly right angles to the first: cosines of about 1/2048, squares of 2.4e-7, and
+    # differences between these, by which the reference chooses, of 1e-10: nothing in float32.
+    around = torch.linspace(0, 1.5, 40)
+    others = torch.stack([torch.ones(40), 2048 * around.cos(), 2048 * around.sin()], dim=1)
+    features = torch.cat([torch.tensor([[1.0, 0, 0]]), others]).unsqueeze(0)
+    importance = torch.tensor([[2.0, *[1.0] * 40]])
+    example = Example("DppPrune", features, importance, DppParameters(keep=2))
+    assert expected(example)[0] not in ([0, 1], [0, 40])  # no tie that the index breaks
+    check(example, *run(example))
+
+
 # --- The model ----------------------------------------------------------------------------------
 
 
