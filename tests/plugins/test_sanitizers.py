@@ -27,7 +27,7 @@ def fuzz_targets(name: str, *settings: str) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     fixed = ("-DD2EXPORT_TESTS=ON", "-DD2EXPORT_CUDA=OFF", "-DCMAKE_BUILD_TYPE=RelWithDebInfo")
     run("cmake", "-S", ROOT / "plugins", "-B", folder, *fixed, *settings)
-    names = ("fuzz_select", "fuzz_deserialize")
+    names = ("fuzz_select", "fuzz_rules", "fuzz_deserialize")
     run("cmake", "--build", folder, "--target", *names, "--parallel", "2")
     return [folder / "tests" / target for target in names]
 
