@@ -18,6 +18,7 @@ VERSIONS = ("8.6.1", "10.3", "10.13", "10.16", "11.0", "11.1")
 HEADERS = Path.home() / ".cache" / "d2export" / "tensorrt"
 BUILD = ROOT / "build" / "native-tensorrt"
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
+OPS = ("D2Prune", "MaxMinPrune", "DppPrune", "DeduplicatePrune")
 REGISTRIES = ("10.16.1.11", "11.4.0.106")  # TensorRT's lean runtime, as wheels
 
 IN_A_REGISTRY = """
@@ -27,24 +28,27 @@ import numpy
 import tensorrt_lean_bindings as trt
 
 registry = trt.get_plugin_registry()
-assert registry.get_creator("D2Prune", "1", "d2export") is None
+ops = sys.argv[3:]
+for op in ops:
+    assert registry.get_creator(op, "1", "d2export") is None
 registry.load_library(sys.argv[2])
-assert registry.get_creator("D2Prune", "1", "") is None
-assert registry.get_creator("D2Prune", "2", "d2export") is None
-creator = registry.get_creator("D2Prune", "1", "d2export")
 
 
-def create(name, values=(64,)):
+def create(creator, name, values=(64,)):
     value = numpy.array(values, numpy.int32)
     fields = [trt.PluginField(name, value, trt.PluginFieldType.INT32)]
     phase = trt.TensorRTPhase.BUILD
     return creator.create_plugin("node", trt.PluginFieldCollection(fields), phase)
 
 
-assert create("keep") is not None
-assert create("kep") is None
-assert create("keep", ()) is None
-print("created by", trt.__version__)
+for op in ops:
+    assert registry.get_creator(op, "1", "") is None
+    assert registry.get_creator(op, "2", "d2export") is None
+    creator = registry.get_creator(op, "1", "d2export")
+    assert create(creator, "keep") is not None
+    assert create(creator, "kep") is None
+    assert create(creator, "keep", ()) is None
+    print(op, "created by", trt.__version__)
 """
 
 
@@ -132,7 +136,7 @@ def test_the_registering_library_says_what_is_missing() -> None:
 
 
 @pytest.mark.parametrize("version", REGISTRIES)
-def test_a_real_registry_finds_the_creator(version: str) -> None:
+def test_a_real_registry_finds_the_creators(version: str) -> None:
     """One library, with the headers of 10.3, in a registry of 10.16 and in one of 11.4."""
     plugin = build("10.3")
     folder = ROOT / "build" / f"tensorrt-lean-{version}"
@@ -143,7 +147,8 @@ def test_a_real_registry_finds_the_creator(version: str) -> None:
         if done.returncode:
             shutil.rmtree(folder, ignore_errors=True)
             pytest.skip(f"{' and '.join(packages)} from PyPI: {done.stderr.strip()[-200:]}")
-    answer = run(sys.executable, "-c", IN_A_REGISTRY, folder, plugin)
-    assert f"created by {version}" in answer
-    assert "there is no attribute 'kep'" in answer
-    assert "attribute keep has 0 values" in answer
+    answer = run(sys.executable, "-c", IN_A_REGISTRY, folder, plugin, *OPS)
+    for op in OPS:
+        assert f"{op} created by {version}" in answer
+        assert f"{op}: there is no attribute 'kep'" in answer
+        assert f"{op}: attribute keep has 0 values" in answer
