@@ -5,8 +5,7 @@ from __future__ import annotations
 import ctypes
 import json
 import shutil
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,73 +20,13 @@ from d2export.engine.onnxruntime import open_session
 from d2export.export.onnx_function import prune_model
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
 from tests.command import Caller
+from tests.plugins.custom_op import ONNX_TYPES, configure, operators, run, session
 from tests.plugins.drivers import stored
 from tests.selection_cases import BEYOND_FLOAT16, FLAVOURS, Array, Case, expected, sweep
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, to run the custom op")
 
-ROOT = Path(__file__).parents[2]
-CACHE = Path.home() / ".cache" / "d2export" / "onnxruntime"
-ONNX_TYPES = {
-    "float32": TensorProto.FLOAT,
-    "float16": TensorProto.FLOAT16,
-    "bfloat16": TensorProto.BFLOAT16,
-}
-
 Feeds = dict[str, Array]
-
-
-def header_sets() -> list[Path]:
-    """The oldest and the newest set of headers in the cache."""
-    found = sorted(
-        (header.parent for header in CACHE.glob("*/include/onnxruntime_c_api.h")),
-        key=lambda folder: [int(part) for part in folder.parent.name.split(".")],
-    )
-    return list(dict.fromkeys([*found[:1], *found[-1:]]))
-
-
-@pytest.fixture(
-    scope="module",
-    params=header_sets() or [None],
-    ids=lambda folder: folder.parent.name if folder else "none",
-)
-def library(request: pytest.FixtureRequest) -> Path:
-    """The library, compiled against a set of ONNX Runtime's headers."""
-    include: Path | None = request.param
-    if include is None:
-        pytest.skip(
-            f"no onnxruntime_c_api.h in {CACHE}/<version>/include: copy the folder include of a "
-            "release archive of ONNX Runtime for C there, of 1.20 or newer"
-        )
-    build = ROOT / "build" / f"onnxruntime-{include.parent.name}-tests"
-    done = configure(build, f"-DORT_INCLUDE_DIR={include}")
-    assert done.returncode == 0, done.stdout + done.stderr
-    done = run("cmake", "--build", build, "--parallel", "2", "--target", "d2export_onnxruntime")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "warning" not in done.stdout + done.stderr
-    return build / "onnxruntime" / "libd2export_onnxruntime.so"
-
-
-def configure(build: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    return run("cmake", "-S", ROOT / "plugins", "-B", build, "-DD2EXPORT_CUDA=OFF", *options)
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, check=False)
-
-
-def session(library: Path | None, model: onnx.ModelProto, profile: Path | None = None) -> Any:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    if profile is not None:
-        options.enable_profiling = True
-        options.profile_file_prefix = str(profile)
-    if library is not None:
-        options.register_custom_ops_library(str(library))
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def native_model(
@@ -403,12 +342,3 @@ def set_attribute(model: onnx.ModelProto, name: str, value: Any) -> None:
     node.attribute.extend(others)
     if value is not None:
         node.attribute.append(helper.make_attribute(name, value))
-
-
-def operators(profile: Path) -> set[str]:
-    def named() -> Iterator[str]:
-        for event in json.loads(profile.read_text()):
-            if event.get("cat") == "Node" and "op_name" in event.get("args", {}):
-                yield event["args"]["op_name"]
-
-    return set(named())
