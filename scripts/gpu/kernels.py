@@ -1,4 +1,4 @@
-"""The CUDA op on a GPU: is it right, and how fast is it?
+"""The CUDA ops on a GPU: are they right, and how fast are they?
 
     python scripts/gpu/kernels.py [--library FILE] [--cases 200] [--seed N] [--json FILE]
 
@@ -6,11 +6,11 @@ Needs a CUDA GPU and torch with CUDA. Builds plugins/ for this GPU with CMake an
 --library names a libd2export_device_driver.so that was built elsewhere.
 
 1. equality: fresh random inputs, every dtype, and rows at the ends of the number range, against the
-   CPU: indices and rows.
+   CPU: indices and rows. A quarter as many cases of each of the other ops (rules.py).
 2. the same under compute-sanitizer's memcheck, racecheck and synccheck, where it is installed.
-3. one captured CUDA graph, replayed on new inputs in the same memory.
-4. time: CUDA events around many launches, medians; beside the paper's dense loop in torch on the
-   same GPU, and beside a plain copy of the features.
+3. a captured CUDA graph of each, replayed on new inputs in the same memory.
+4. time: CUDA events around many launches, medians; D2Prune beside the paper's dense loop in torch
+   on the same GPU, and beside a plain copy of the features.
 
 Exit code 0: all passed; 1: a check failed; 3: this machine cannot run it.
 """
@@ -21,23 +21,23 @@ import argparse
 import ctypes
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from d2export.models.tiling import token_grid  # noqa: E402
-from d2export.pruning.parameters import PruneParameters  # noqa: E402
-from d2export.pruning.selection import (  # noqa: E402
+import rules
+from launch import DTYPES, Launch, build, graphed, microseconds
+
+from d2export.models.tiling import token_grid
+from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning.selection import (
     Scored,
     debias,
     diagonal_of,
@@ -46,7 +46,6 @@ from d2export.pruning.selection import (  # noqa: E402
     unit,
 )
 
-DTYPES = {torch.float32: 0, torch.float16: 1, torch.bfloat16: 2}
 MARGIN = 1e-4  # no similarity of a case that is compared lies so close to theta
 # Microseconds, float16, on an H200: estimated, not run. For inputs whose walk ends in its first
 # round ("random"). The "worst" ones take all rounds: about 480 us for 3328 tokens, estimated, too.
@@ -61,84 +60,6 @@ EXTREMES = (
 )
 # No cosine of theirs is near. Below 0, the cosine 0 of a row whose squares overflow makes edges.
 EXTREME_THETAS = (0.76, -0.1)
-
-
-class Shape(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_int32) for name in ("batch", "heads", "tokens", "channels")]
-
-
-class Inputs(ctypes.Structure):
-    _fields_ = [
-        *((name, ctypes.c_void_p) for name in ("features", "importance", "prior", "grid")),
-        ("type", ctypes.c_int32),
-    ]
-
-
-class Parameters(ctypes.Structure):
-    _fields_ = [
-        ("keep", ctypes.c_int64),
-        ("keep_permille", ctypes.c_int64),
-        *((name, ctypes.c_float) for name in ("pivot_ratio", "alpha", "theta", "eps")),
-        ("pivots_block", ctypes.c_bool),
-    ]
-
-
-class Launch:
-    """One op with its memory: call it to enqueue it on the current stream."""
-
-    def __init__(self, library: ctypes.CDLL, inputs: Scored, parameters: PruneParameters) -> None:
-        features, importance, prior, grid = inputs
-        batch, tokens, channels = features.shape
-        heads = importance.shape[1] if importance.dim() == 3 else 1
-        kept = parameters.kept(tokens)
-        self.inputs = inputs
-        self.kept = features.new_empty(batch, kept, channels)
-        self.indices = torch.empty(batch, kept, dtype=torch.int32, device=features.device)
-        self._library = library
-        self._shape = Shape(batch, heads, tokens, channels)
-        self._pointers = Inputs(
-            *(tensor.data_ptr() for tensor in (features, importance, prior, grid)),
-            DTYPES[features.dtype],
-        )
-        self._parameters = Parameters(**parameters.attributes())
-        size = library.d2export_workspace_bytes(
-            ctypes.byref(self._shape), ctypes.byref(self._parameters)
-        )
-        self.workspace = torch.empty(size, dtype=torch.uint8, device=features.device)
-
-    def __call__(self) -> None:
-        fault = self._library.d2export_prune(
-            ctypes.byref(self._shape),
-            ctypes.byref(self._pointers),
-            ctypes.byref(self._parameters),
-            ctypes.c_void_p(self.kept.data_ptr()),
-            ctypes.c_void_p(self.indices.data_ptr()),
-            ctypes.c_void_p(self.workspace.data_ptr()),
-            ctypes.c_void_p(torch.cuda.current_stream().cuda_stream),
-        )
-        if fault is not None:
-            raise RuntimeError(f"the launch failed: {fault.decode()}")
-
-
-def load(path: Path) -> ctypes.CDLL:
-    library = ctypes.CDLL(str(path))
-    library.d2export_workspace_bytes.restype = ctypes.c_size_t
-    library.d2export_prune.restype = ctypes.c_char_p
-    return library
-
-
-def build(folder: Path) -> Path:
-    """The library, compiled for this GPU."""
-    major, minor = torch.cuda.get_device_capability()
-    settings = [
-        "-DD2EXPORT_TESTS=ON",
-        "-DD2EXPORT_CUDA=ON",
-        f"-DCMAKE_CUDA_ARCHITECTURES={major}{minor}",
-    ]
-    subprocess.run(["cmake", "-S", ROOT / "plugins", "-B", folder, *settings], check=True)
-    target = ["--target", "d2export_device_driver", "--parallel"]
-    subprocess.run(["cmake", "--build", folder, *target], check=True)
-    return folder / "tests" / "libd2export_device_driver.so"
 
 
 # --- 1. Equality ----------------------------------------------------------------------------------
@@ -210,13 +131,9 @@ def extreme_case(
 
 def is_equal(library: ctypes.CDLL, inputs: Scored, parameters: PruneParameters) -> bool:
     """Whether the op keeps the tokens, and returns the rows, that it does on the CPU."""
-    expected = select(*inputs, parameters)
-    launch = Launch(library, Scored(*(tensor.cuda() for tensor in inputs)), parameters)
+    launch = Launch(library, OP_TYPE, tuple(tensor.cuda() for tensor in inputs), parameters)
     launch()
-    rows = expected.long().unsqueeze(-1).expand(-1, -1, inputs.features.shape[2])
-    return torch.equal(launch.indices.cpu(), expected) and torch.equal(
-        launch.kept.cpu(), inputs.features.gather(1, rows)
-    )
+    return launch.answers(select(*inputs, parameters))
 
 
 def check_equality(library: ctypes.CDLL, cases: int, seed: int) -> dict[str, Any]:
@@ -260,18 +177,14 @@ def check_sanitizers(path: Path, seed: int) -> dict[str, Any]:
 def check_graph(library: ctypes.CDLL, seed: int) -> dict[str, Any]:
     generator = torch.Generator().manual_seed(seed)
     first, parameters = random_case(generator, torch.float16)
-    launch = Launch(library, Scored(*(tensor.cuda() for tensor in first)), parameters)
-    launch()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        launch()
+    launch = Launch(library, OP_TYPE, tuple(tensor.cuda() for tensor in first), parameters)
+    replay = graphed(launch)
     wrong = 0
     replays = 20
     for _ in range(replays):
         importance = torch.randint(4096, first.importance.shape, generator=generator) / 4096
-        launch.inputs.importance.copy_(importance)
-        graph.replay()
+        launch.inputs[1].copy_(importance)
+        replay()
         torch.cuda.synchronize()
         expected = select(*first._replace(importance=importance), parameters)
         wrong += not torch.equal(launch.indices.cpu(), expected)
@@ -304,32 +217,6 @@ def dense_loop(inputs: Scored, parameters: PruneParameters) -> Tensor:
     return torch.cat([kept, *members]).sort().values
 
 
-def microseconds(call: Callable[[], Any], runs: int, at_once: int) -> float:
-    """Median time of one call on the GPU, by events around `at_once` of them."""
-    for _ in range(3):
-        call()
-    times = []
-    for _ in range(runs):
-        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-        start.record()
-        for _ in range(at_once):
-            call()
-        end.record()
-        end.synchronize()
-        times.append(1e3 * start.elapsed_time(end) / at_once)
-    return statistics.median(times)
-
-
-def graphed(call: Callable[[], Any]) -> Callable[[], None]:
-    """The call as a CUDA graph: what the GPU takes, without the launches of the host."""
-    call()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
-
-
 def timed_case(tokens: int, channels: int, keep: int, dtype: torch.dtype, kind: str) -> Any:
     generator = torch.Generator().manual_seed(0)
     grid = token_grid(4, 3, 16) if tokens == 3328 else token_grid(1, 1, round(tokens**0.5))
@@ -360,7 +247,7 @@ def measure(library: ctypes.CDLL) -> list[dict[str, Any]]:
         for kind in ("random", "worst"):
             for dtype in (torch.float16, torch.float32):
                 inputs, parameters = timed_case(tokens, channels, keep, dtype, kind)
-                launch = Launch(library, inputs, parameters)
+                launch = Launch(library, OP_TYPE, inputs, parameters)
                 op = microseconds(launch, runs=20, at_once=50)
                 replay = microseconds(graphed(launch), runs=20, at_once=50)
                 loop = microseconds(lambda i=inputs, p=parameters: dense_loop(i, p), 5, 1)
@@ -406,18 +293,24 @@ def main() -> int:
         return 3
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.library or build(Path(folder))
-        library = load(path)
+        library = ctypes.CDLL(str(path))
         gpu = torch.cuda.get_device_name()
         print(f"{gpu}, CUDA {torch.version.cuda}, torch {torch.__version__}, seed {arguments.seed}")
         report: dict[str, Any] = {"gpu": gpu, "cuda": torch.version.cuda}
         report["equality"] = check_equality(library, arguments.cases, arguments.seed)
         print(f"equality: {report['equality']}")
+        quarter = -(-arguments.cases // 4)
+        report["equality of rules"] = rules.check_equality(library, quarter, arguments.seed)
+        print(f"equality of rules: {report['equality of rules']}")
         if not arguments.only_equality:
             report["sanitizers"] = check_sanitizers(path, arguments.seed)
             print(f"compute-sanitizer: {report['sanitizers']}")
             report["graph"] = check_graph(library, arguments.seed)
             print(f"CUDA graph: {report['graph']}")
+            report["graphs of rules"] = rules.check_graphs(library, arguments.seed)
+            print(f"CUDA graphs of rules: {report['graphs of rules']}")
             report["time"] = measure(library)
+            report["time of rules"] = rules.measure(library)
     failed = [
         name
         for name in report
