@@ -16,6 +16,7 @@ import torch
 from d2export.errors import EnvironmentMismatch
 from d2export.pruning import native
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.rule_parameters import DeduplicateParameters, DppParameters, MaxMinParameters
 from tests.command import ROOT
 from tests.selection_cases import Array, expected, sweep
 
@@ -188,14 +189,23 @@ def test_attributes_are_checked_again(attributes: dict[str, Any], message: str) 
 
 
 @needs_native
-@pytest.mark.parametrize("function", ["select", "prune"])
-def test_attributes_have_the_names_and_defaults_of_the_op(function: str) -> None:
+@pytest.mark.parametrize(
+    ("function", "parameters"),
+    [
+        ("select", PruneParameters),
+        ("prune", PruneParameters),
+        ("select_max_min", MaxMinParameters),
+        ("select_dpp", DppParameters),
+        ("select_deduplicate", DeduplicateParameters),
+    ],
+)
+def test_attributes_have_the_names_and_defaults_of_the_op(function: str, parameters: Any) -> None:
     from d2export import _native
 
     description, _, defaults = getattr(_native, function).__nb_signature__[0]
     keywords = description.split("*, ")[1].split(")")[0]
     names = [keyword.split(":")[0] for keyword in keywords.split(", ")]
-    attributes = {field.name: field.default for field in fields(PruneParameters)}
+    attributes = {field.name: field.default for field in fields(parameters)}
     assert names == [*attributes, "dtype"]
     for (name, value), found in zip(attributes.items(), defaults, strict=False):
         assert type(value)(np.float32(found)) == type(value)(np.float32(value)), name

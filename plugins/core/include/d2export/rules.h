@@ -125,13 +125,6 @@ D2EXPORT_HOST_DEVICE float unit_scale(float squared_length) noexcept {
     return length > 0 ? divide(1.0F, length) : 0.0F;
 }
 
-// Factor that makes a direction of a vector of this squared length: 0 for a zero vector, and for
-// one that is not finite or whose squares float32 cannot add up. Where it is 0, the direction is
-// zero, also where the vector has NaN or an infinity: D2Prune knows no such exception.
-D2EXPORT_HOST_DEVICE float direction_scale(float squared_length) noexcept {
-    return squared_length <= kLargestFinite ? unit_scale(squared_length) : 0.0F;
-}
-
 // --- Directions in whole numbers: MaxMinPrune, DppPrune, DeduplicatePrune ------------------------
 //
 // Their products are whole numbers below 2^24: int32 and float32 add them without rounding, in any
