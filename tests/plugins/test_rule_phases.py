@@ -115,6 +115,26 @@ def test_dpp_on_tokens_at_right_angles(drivers: Drivers, data: st.DataObject) ->
     check(drivers, "DppPrune", basis[torch.tensor(pictures)], importance, parameters, turn)
 
 
+@generated
+@given(data=st.data())
+def test_dpp_weighs_scores_of_any_kind(drivers: Drivers, data: st.DataObject) -> None:
+    """Random directions: no gains are equal but those that are exactly so."""
+    tokens = data.draw(st.integers(2, 20))
+    features = normal(data.draw(st.integers(0, 99)), 1, tokens, 4)
+    importance = data.draw(scores_of_any_kind(tokens))
+    parameters = DppParameters(keep=data.draw(st.integers(1, tokens)))
+    check(drivers, "DppPrune", features, importance, parameters, data.draw(st.integers(0, 14)))
+
+
+@pytest.mark.parametrize(
+    "scores", [[NAN, -INF, NAN], [NAN, INF, NAN], [-INF, INF, NAN], [NAN, 3e38, -3e38], [NAN] * 3]
+)
+def test_dpp_where_few_scores_are_finite(drivers: Drivers, scores: list[float]) -> None:
+    """An infinity alone is the best there is; NaN comes last."""
+    importance = torch.tensor([scores])
+    check(drivers, "DppPrune", torch.eye(3)[None], importance, DppParameters(keep=1))
+
+
 @pytest.mark.parametrize(
     ("dtype", "size"),
     [
