@@ -112,9 +112,9 @@ D2EXPORT_PHASE void offer_best(Block& block, const Problem& problem, const Team&
             }
             const double left = left_of(problem, team.b, i, picks, picked, along);
             problem.workspace.left[start + i] = left;
-            const double q = quality_of(problem.workspace.scores[start + i], range);
-            const Gain gain = left > rules::kExhausted ? Gain{q * q * left, i} : kNoGain;
-            if (gain < shared.best[thread].gain) {
+            const float quality = quality_of(problem.workspace.scores[start + i], range);
+            const Gain gain{rules::gain(quality, left), i};
+            if (gain.gain > 0 && gain < shared.best[thread].gain) {
                 shared.best[thread] = Offer{gain, left};
             }
         });
