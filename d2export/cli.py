@@ -20,20 +20,19 @@ from typer.core import TyperGroup
 from d2export import __version__
 from d2export.cli_calibrate import calibrate
 from d2export.cli_options import (
-    Alpha,
+    Budget,
     BundleArg,
-    Eps,
     Force,
     Images,
     Importance,
     ImportanceLayer,
     Json,
     Keep,
+    MaxKeep,
+    MinKeep,
     Model,
     Opset,
     Output,
-    PivotRatio,
-    PivotsBlock,
     Precision,
     PriorFile,
     PromptEmbeds,
@@ -45,7 +44,8 @@ from d2export.cli_options import (
     Revision,
     Scope,
     Seed,
-    Theta,
+    SelectorName,
+    Settings,
     Threads,
     Verbose,
     WeightsInBundle,
@@ -54,8 +54,7 @@ from d2export.cli_options import (
 from d2export.cli_output import finish, print_text, progress_of
 from d2export.cli_run import run
 from d2export.errors import CheckFailed, D2ExportError, UsageError
-from d2export.options import ExportOptions
-from d2export.pruning.parameters import PruneParameters
+from d2export.options import SELECTOR, ExportOptions
 
 
 class _Commands(TyperGroup):
@@ -103,16 +102,16 @@ def build(
         Path | None, typer.Option("-o", "--output", help="Folder of the new bundle.")
     ] = None,
     scope: Scope = "vision",
-    keep: Keep = "64",
+    selector: SelectorName = SELECTOR,
+    settings: Settings = None,
+    keep: Keep = None,
+    min_keep: MinKeep = None,
+    max_keep: MaxKeep = None,
+    budget: Budget = "image",
     importance: Importance = None,
     importance_layer: ImportanceLayer = -2,
     prune_layer: PruneLayer = 2,
     prior: PriorFile = None,
-    pivot_ratio: PivotRatio = PruneParameters.pivot_ratio,
-    alpha: Alpha = PruneParameters.alpha,
-    theta: Theta = PruneParameters.theta,
-    eps: Eps = PruneParameters.eps,
-    pivots_block: PivotsBlock = False,
     precision: Precision = "fp32",
     opset: Opset = 17,
     image: Images = None,
@@ -165,16 +164,16 @@ def export(
     model: Model,
     output: Output,
     scope: Scope = "vision",
-    keep: Keep = "64",
+    selector: SelectorName = SELECTOR,
+    settings: Settings = None,
+    keep: Keep = None,
+    min_keep: MinKeep = None,
+    max_keep: MaxKeep = None,
+    budget: Budget = "image",
     importance: Importance = None,
     importance_layer: ImportanceLayer = -2,
     prune_layer: PruneLayer = 2,
     prior: PriorFile = None,
-    pivot_ratio: PivotRatio = PruneParameters.pivot_ratio,
-    alpha: Alpha = PruneParameters.alpha,
-    theta: Theta = PruneParameters.theta,
-    eps: Eps = PruneParameters.eps,
-    pivots_block: PivotsBlock = False,
     precision: Precision = "fp32",
     opset: Opset = 17,
     image: Images = None,
@@ -307,6 +306,14 @@ def models(
 
 
 @app.command()
+def selectors(as_json: Json = False) -> None:
+    """List the ways to choose tokens, what each needs, and what can be set."""
+    from d2export.inspection import selector_facts, selector_table
+
+    finish(selector_facts(), selector_table(), as_json)
+
+
+@app.command()
 def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="Also: does this bundle fit?")] = None,
     as_json: Json = False,
@@ -343,7 +350,19 @@ def _options(ctx: typer.Context) -> ExportOptions:
     """The options of `build` and `export`, which have the names of `ExportOptions`' fields."""
     names = {field.name for field in fields(ExportOptions)}
     given = {name: value for name, value in ctx.params.items() if name in names}
+    given["settings"] = dict(map(_setting, given["settings"] or ()))
     return ExportOptions(**given, images=tuple(ctx.params["image"] or ()))
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """`name=value` in two."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(
+            f"--set is '{text}', expected NAME=VALUE",
+            "For example --set alpha=1.0; `d2export selectors` lists the names.",
+        )
+    return name.strip(), value.strip()
 
 
 if __name__ == "__main__":

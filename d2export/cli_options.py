@@ -26,22 +26,25 @@ ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file; star
 Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
 Output = Annotated[Path, typer.Option("-o", "--output", help="Folder of the new bundle.")]
 Model = Annotated[str, typer.Option("-m", "--model", help="Preset, checkpoint folder or hub id.")]
-Keep = Annotated[str, typer.Option(help="Tokens kept per image: 64, 25% or all.")]
+SelectorName = Annotated[
+    str, typer.Option("--selector", help="How tokens are chosen: `d2export selectors`.")
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A setting of the selector; may be repeated."),
+]
+Keep = Annotated[str | None, typer.Option(help="Tokens kept per image: 64 (default), 25% or all.")]
+MinKeep = Annotated[int | None, typer.Option(help="Selector sms: tokens kept at least.")]
+MaxKeep = Annotated[int | None, typer.Option(help="Selector sms: tokens kept at most.")]
+Budget = Annotated[str, typer.Option("--budget", help="--keep is per image, tile or prompt.")]
 Scope = Annotated[str, typer.Option(help="vision, or vlm: the language model too.")]
 Importance = Annotated[
-    str | None, typer.Option(help="Where importance is from: cls, text, uniform; llm in scope vlm.")
+    str | None, typer.Option(help="Selector d2: cls, text, uniform; llm in scope vlm.")
 ]
 PruneLayer = Annotated[int, typer.Option(help="Scope vlm: prune before this layer.")]
 ImportanceLayer = Annotated[int, typer.Option(help="Vision layer whose CLS attention counts.")]
 PriorFile = Annotated[
     Path | None, typer.Option("--prior", help="Positional prior (JSON); scope vlm: or 'shallow'.")
-]
-PivotRatio = Annotated[float, typer.Option(help="Share of the kept tokens that are pivots.")]
-Alpha = Annotated[float, typer.Option(help="Semantic (1) against spatial (0) similarity.")]
-Theta = Annotated[float, typer.Option(help="Similarity above which two tokens are neighbours.")]
-Eps = Annotated[float, typer.Option(help="Added to the prior before dividing by it.")]
-PivotsBlock = Annotated[
-    bool, typer.Option("--pivots-block", help="Pivots rule out neighbours too.")
 ]
 ReferencePrompt = Annotated[
     str | None, typer.Option("--prompt", help="Scope vlm: prompt of the stored answers.")

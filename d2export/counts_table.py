@@ -19,6 +19,7 @@ from d2export.pruning.flops import (
     selection,
 )
 from d2export.pruning.parameters import PruneParameters, parse_keep
+from d2export.pruning.plan import Plan
 from d2export.pruning.vision_flops import vision
 from d2export.verify.tables import table
 
@@ -91,8 +92,7 @@ def preset_counts_table() -> str:
 def counts_text(
     text: TextSpec,
     vision_spec: VisionSpec,
-    parameters: PruneParameters,
-    prune_layer: int,
+    plan: Plan,
     visual_tokens: int,
     text_tokens: int,
     width: int = HALF,
@@ -104,14 +104,15 @@ def counts_text(
         text_tokens: of the prompt around it.
         width: bytes of a value.
     """
-    kept = parameters.kept(visual_tokens)
+    tiles = visual_tokens // vision_spec.tokens_per_tile
+    kept, prune_layer = plan.kept(visual_tokens, tiles), plan.prune_layer or 0
     pruned = Prompt(text_tokens, visual_tokens, kept, prune_layer)
     whole = pruned.unpruned()
-    tiles = visual_tokens // vision_spec.tokens_per_tile
     seen = vision(vision_spec, text.hidden, tiles, width=width)
     before, after = prefill(text, whole, width=width), prefill(text, pruned, width=width)
     causal = [prefill(text, case, attention="causal").macs for case in (pruned, whole)]
-    most = selection(parameters, visual_tokens, text.hidden).most
+    groups = tiles if plan.by_tile else 1
+    most = groups * selection(plan.parameters, visual_tokens // groups, text.hidden).most
     stages: list[tuple[str, Cost]] = [
         ("vision tower, projector", seen),
         ("prefill, all tokens", before),

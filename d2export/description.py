@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING
 from d2export import __version__
 from d2export.bundle import records
 from d2export.bundle.folder import file_entries
-from d2export.bundle.manifest import Manifest
+from d2export.bundle.manifest import SCHEMA, Manifest
 from d2export.models.safetensors_file import TensorRef
 from d2export.models.source import Source
 from d2export.options import ExportOptions
 from d2export.pruning.prior import Prior
 from d2export.runtime.prompt import STORED
-from d2export.verify.accuracy import TOLERANCES
+from d2export.verify.accuracy import tolerances_of
 
 if TYPE_CHECKING:
     from d2export.export.weights import PlacedWeights
 
 PRIOR = "processor/prior.json"  # in scope vlm, where it is no part of a graph
+TEXT_TABLE = "text.embedding.weight"
 PROMPT_TABLE = "prompt_embedding"  # placed with the weights, but not part of the vision graph
 
 
@@ -38,13 +39,14 @@ def manifest_of(
     from d2export.export.graph_file import DECODER, PRUNE, VISION
     from d2export.export.vision import layer_names
 
-    spec, parameters = source.checkpoint.spec, options.parameters()
-    vlm, importance = options.scope == "vlm", options.importance_source
+    spec = source.checkpoint.spec
+    plan, vlm = options.plan(spec), options.scope == "vlm"
     ranges = {path.relative_to(folder).as_posix(): used for path, used in weights.ranges().items()}
-    table = weights.refs.get(PROMPT_TABLE)
-    tolerances = TOLERANCES[options.precision]
+    by_text = plan.importance == "text"
+    table = weights.refs.get(TEXT_TABLE if vlm else PROMPT_TABLE) if by_text else None
+    tolerances = tolerances_of(options.precision, plan)
     return Manifest(
-        schema=2,
+        schema=SCHEMA,
         tool=records.Tool("d2export", __version__),
         scope=options.scope,  # type: ignore[arg-type]
         model=records.Model(
@@ -59,20 +61,20 @@ def manifest_of(
             text=spec.text,
         ),
         selector=records.Selector(
-            name="d2",
-            importance=importance,  # type: ignore[arg-type]
-            keep=parameters.keep or None,
-            keep_permille=parameters.keep_permille or None,
-            pivot_ratio=parameters.pivot_ratio,
-            alpha=parameters.alpha,
-            theta=parameters.theta,
-            eps=parameters.eps,
-            pivots_block=parameters.pivots_block,
-            importance_layer=options.cls_layer(spec.vision) if importance == "cls" else None,
-            prune_layer=options.prune_layer if vlm else None,
+            name=plan.selector.name,  # type: ignore[arg-type]
+            importance=plan.importance,  # type: ignore[arg-type]
+            keep=getattr(plan.parameters, "keep", 0) or None,
+            keep_permille=getattr(plan.parameters, "keep_permille", 0) or None,
+            min_keep=getattr(plan.parameters, "min_keep", None),
+            max_keep=options.max_keep,
+            budget=plan.budget,
+            settings=dict(plan.settings),
+            importance_layer=plan.importance_layer,
+            prune_layer=plan.prune_layer,
+            position_ids=plan.selector.position_ids,
             prior=records.Prior(
                 options.prior_source,
-                PRIOR if prior and vlm else None,
+                PRIOR if prior and plan.in_decoder else None,
                 prior.sha256 if prior else None,
                 prior.provenance if prior else {},
             ),
@@ -84,7 +86,7 @@ def manifest_of(
             _graph_record(folder, DECODER) if vlm else None,
             _graph_record(folder, PRUNE),
         ),
-        layers=tuple(layer_names(spec, pruned=not vlm)),
+        layers=tuple(layer_names(spec, plan)),
         weights=records.Weights(
             weights.mode,  # type: ignore[arg-type]
             source.id if weights.mode == "linked" else None,

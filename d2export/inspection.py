@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from d2export.bundle.folder import Bundle
-from d2export.bundle.records import Graph
+from d2export.bundle.records import Graph, Selector
 from d2export.counts_table import TEXT_TOKENS, counts_text, most_tokens
 from d2export.models.presets import PRESETS
+from d2export.pruning.plan import Plan
+from d2export.pruning.selectors import SELECTORS
 from d2export.runtime.generate import Generation
 from d2export.runtime.vision import VisionResult
 from d2export.verify.tables import table
@@ -27,26 +29,14 @@ def summary(bundle: Bundle) -> str:
         "folder": f"{model.id}",
         "random": f"random weights, seed {model.random_seed}",
     }[model.source]
-    keep = (
-        f"{selector.keep} tokens" if selector.keep else f"{(selector.keep_permille or 0) / 10:g}%"
-    )
-    importance: str = selector.importance
-    if selector.importance_layer is not None:
-        importance += f" (attention of vision layer {selector.importance_layer})"
-    if selector.prune_layer is not None:
-        importance += f" (attention of layer {selector.prune_layer - 1}), pruned before layer "
-        importance += f"{selector.prune_layer}"
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     facts = [
         ("bundle", str(bundle.root)),
         ("model", f"{model.name} ({origin})"),
-        ("keeps", f"{keep} per image, {model.vision.tokens_per_tile} tokens per tile"),
-        ("importance", importance),
-        (
-            "selector",
-            f"{selector.name}, pivots {selector.pivot_ratio:g}, alpha {selector.alpha:g}, "
-            f"theta {selector.theta:g}, pivots block: {'yes' if selector.pivots_block else 'no'}",
-        ),
+        ("keeps", f"{_kept(selector)}, {model.vision.tokens_per_tile} tokens per tile"),
+        ("selector", _selector(selector)),
+        ("importance", _importance(selector)),
+        ("prunes", _place(manifest.plan)),
         ("prior", selector.prior.source),
         ("precision", f"{manifest.precision}, opset {manifest.opset}"),
         ("weights", _weights(bundle)),
@@ -63,20 +53,106 @@ def summary(bundle: Bundle) -> str:
     return f"{screen}\n\n{counts}" if counts else screen
 
 
+def _kept(selector: Selector) -> str:
+    if selector.keep is not None:
+        return f"{selector.keep} tokens per {selector.budget}"
+    if selector.keep_permille is not None:
+        return f"{selector.keep_permille / 10:g}% per {selector.budget}"
+    most = f"at most {selector.max_keep}" if selector.max_keep else "no upper bound"
+    return f"what the picture needs, at least {selector.min_keep} tokens, {most}"
+
+
+def _selector(selector: Selector) -> str:
+    settings = [f"{name} {_plain(value)}" for name, value in selector.settings.items()]
+    return ", ".join([selector.name, *settings])
+
+
+def _plain(value: bool | int | float | str) -> str:
+    return str(value).lower() if isinstance(value, (bool, str)) else f"{value:g}"
+
+
+def _importance(selector: Selector) -> str:
+    if selector.importance is None:
+        return "none"
+    if selector.importance_layer is not None:
+        return f"{selector.importance} (vision layer {selector.importance_layer})"
+    if selector.importance == "llm" and selector.prune_layer is not None:
+        return f"llm (attention of layer {selector.prune_layer - 1})"
+    return selector.importance
+
+
+def _place(plan: Plan) -> str:
+    places = ["behind the projector"] * plan.in_vision
+    places += [f"before layer {plan.prune_layer} of the language model"] * plan.in_decoder
+    return " and ".join(places)
+
+
 def counts_of(bundle: Bundle) -> str:
     """What each stage costs for a picture of most tiles; empty without a language model inside."""
     manifest = bundle.manifest
-    model, selector = manifest.model, manifest.selector
-    if selector.prune_layer is None:
-        return ""
+    model, plan = manifest.model, manifest.plan
+    if manifest.graphs.decoder is None or not plan.selector.counted:
+        return ""  # without a language model inside, or known only with a picture
     return counts_text(
         model.text,
         model.vision,
-        selector.parameters(),
-        selector.prune_layer,
+        plan,
         most_tokens(model.vision),
         TEXT_TOKENS,
         BYTES[manifest.precision],
+    )
+
+
+def selector_facts() -> dict[str, Any]:
+    """The selectors, as plain values."""
+    return {
+        name: {
+            "title": item.title,
+            "paper": item.paper,
+            "about": item.about,
+            "op": item.rule,
+            "importance": list(item.importance),
+            "scopes": [scope for scope in ("vision", "vlm") if item.fits(scope)],
+            "keep": item.counted,
+            "settings": {
+                setting.name: {
+                    "default": setting.default,
+                    "expected": setting.expected,
+                    "about": setting.about,
+                }
+                for setting in item.settings
+            },
+        }
+        for name, item in SELECTORS.items()
+    }
+
+
+def selector_table() -> str:
+    """A line per selector, and behind it one per setting."""
+    rows = [
+        [
+            name,
+            f"{item.title}, {item.paper}",
+            ", ".join(scope for scope in ("vision", "vlm") if item.fits(scope)),
+            ", ".join(item.importance) or "none",
+            "--keep" if item.counted else "the picture",
+        ]
+        for name, item in SELECTORS.items()
+    ]
+    settings = [
+        [name, setting.name, _plain(setting.default), setting.expected, setting.about]
+        for name, item in SELECTORS.items()
+        for setting in item.settings
+    ]
+    abouts = [f"{name}: {item.about}" for name, item in SELECTORS.items()]
+    return "\n".join(
+        [
+            table(["selector", "from", "scopes", "importance", "how many"], rows),
+            "",
+            *abouts,
+            "",
+            table(["selector", "--set", "default", "expected", "what it does"], settings),
+        ]
     )
 
 

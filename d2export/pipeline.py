@@ -130,8 +130,8 @@ def _export_into(
         spec = source.checkpoint.spec
         prior = read_prior(prior_file, spec.vision.tokens_per_tile) if prior_file else None
         if prior is not None and prior_file is not None:
-            layer = options.prune_layer if options.scope == "vlm" else None
-            check_provenance(prior, prior_file, spec, options.importance_source, layer)
+            plan = options.plan(spec)
+            check_provenance(prior, prior_file, spec, plan.importance, plan.prune_layer)
         scope = SCOPES[options.scope](folder, options, source, prior, images)
         scope.write_processor(progress)
 

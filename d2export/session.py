@@ -65,7 +65,7 @@ def check(
         generator = Generator(opened, provider, threads)
         fresh = _ask_pytorch(generator, images) if images or pytorch else {}
         references = {name: found.reference for name, found in fresh.items()}
-        exact = {name: found.scored for name, found in fresh.items()}
+        exact = {name: (found.scored, found.attention) for name, found in fresh.items()}
         asked = [int(n) for reference in references.values() for n in reference.tiles]
         asked = asked or [entry.tiles for entry in opened.manifest.references]
         outside = outside_seen(generator.prior, asked)

@@ -62,7 +62,7 @@ class VisionScope:
         checkpoint = source.checkpoint
         self.spec = checkpoint.spec
         self.refs = layouts.resolve(checkpoint.tensors, self.spec)
-        self.cls_layer = options.cls_layer(self.spec.vision)
+        self.plan = options.plan(self.spec)
         self.needs_table = options.importance_source == "text"
         if self.needs_table:
             table = layouts.prompt_embedding(checkpoint.tensors, self.spec)
@@ -78,9 +78,7 @@ class VisionScope:
             self.folder / "onnx",
             self.spec,
             self.refs,
-            self.options.parameters(),
-            importance=self.options.importance_source,
-            cls_layer=self.cls_layer,
+            self.plan,
             prior=self.prior,
             precision=self.options.precision,
             opset=self.options.opset,
@@ -104,18 +102,11 @@ class VisionScope:
         """Have PyTorch answer, and store and draw what it says."""
         from d2export.verify.pytorch import answer, module_of
 
-        module = module_of(
-            self.spec,
-            self.options.parameters(),
-            self.options.importance_source,
-            self.cls_layer,
-            self.prior,
-            weights.refs,
-        )
+        module = module_of(self.spec, self.plan, self.prior, weights.refs)
         records = []
         for name, image in self.images.items():
             tiles = tile(image, self.spec.vision)
-            inputs = vision_inputs(tiles, self.spec.vision, self.prompt_embeds)
+            inputs = vision_inputs(tiles.pixels, tiles.grid, self.spec.vision, self.prompt_embeds)
             found = answer(module, tiles.pixels, inputs)
             record = Reference(
                 name,

@@ -51,7 +51,7 @@ class VlmScope:
         self.images = images
         checkpoint = source.checkpoint
         self.spec = checkpoint.spec
-        options.check_prune_layer(self.spec.text)
+        self.plan = options.plan(self.spec)
         check_language_model(checkpoint.config, self.spec.text, str(checkpoint.folder))
         self.refs = layouts.resolve(checkpoint.tensors, self.spec)
         self.refs |= resolve_text(checkpoint.tensors, self.spec)
@@ -66,9 +66,8 @@ class VlmScope:
             self.folder / "onnx",
             self.spec,
             self.refs,
-            self.options.parameters(),
-            prune_layer=self.options.prune_layer,
-            prior=self.options.prior_source,
+            self.plan,
+            prior=self.prior,
             precision=self.options.precision,
             opset=self.options.opset,
             copy_weights=self.options.weights_in_bundle and self.source.kind != "random",
@@ -98,7 +97,7 @@ class VlmScope:
             self.prompts[name] = reference_prompt(
                 tokenizer, self.spec.text, [length], self.options.prompt
             )
-        if self.options.prior_file is not None:
+        if self.options.prior_file is not None and self.plan.in_decoder:
             target.mkdir(exist_ok=True)
             shutil.copyfile(self.options.prior_file, self.folder / PRIOR)
 
@@ -106,14 +105,7 @@ class VlmScope:
         """Have PyTorch answer, and store and draw what it says."""
         from d2export.verify.vlm_pytorch import answer, modules_of
 
-        modules = modules_of(
-            self.spec,
-            self.options.parameters(),
-            self.options.prune_layer,
-            self.options.prior_source,
-            self.prior,
-            weights.refs,
-        )
+        modules = modules_of(self.spec, self.plan, self.prior, weights.refs)
         records = []
         for name, image in self.images.items():
             tiles = tile(image, self.spec.vision)
@@ -142,7 +134,7 @@ class VlmScope:
         """Compare the graphs with PyTorch; the report, and it as a table."""
         self._generator = Generator(bundle, provider, threads)
         references = {name: answer.reference for name, answer in self.answers.items()}
-        exact = {name: answer.scored for name, answer in self.answers.items()}
+        exact = {name: (found.scored, found.attention) for name, found in self.answers.items()}
         report = check_vlm(self._generator, references, exact=exact, progress=progress)
         return report, report.text()
 

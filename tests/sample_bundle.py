@@ -42,7 +42,7 @@ def sample_manifest(files: dict[str, FileEntry]) -> Manifest:
     features = Value("features", "float32", (1, "tokens", 192))
     indices = Value("kept_indices", "int32", ("kept",))
     return Manifest(
-        schema=2,
+        schema=3,
         tool=Tool("d2export", "0.1.0"),
         scope="vision",
         model=Model("pocket", "internvl", "random", None, None, 7, False, POCKET_VIT, POCKET_TEXT),
@@ -51,13 +51,19 @@ def sample_manifest(files: dict[str, FileEntry]) -> Manifest:
             importance="text",
             keep=64,
             keep_permille=None,
-            pivot_ratio=0.7,
-            alpha=0.5,
-            theta=0.8,
-            eps=1e-7,
-            pivots_block=False,
+            min_keep=None,
+            max_keep=None,
+            budget="image",
+            settings={
+                "pivot_ratio": 0.7,
+                "alpha": 0.5,
+                "theta": 0.8,
+                "eps": 1e-7,
+                "pivots_block": False,
+            },
             importance_layer=None,
             prune_layer=None,
+            position_ids="original",
             prior=Prior(
                 "file", None, "ab" * 32, {"images": 1000, "prompt": "Describe the picture."}
             ),

@@ -224,10 +224,66 @@ def test_pictures_that_cannot_be_used(
         (("--opset", "16"), "--opset is 16, expected 17 to 24\n  TensorRT 8.6 reads up to 17"),
         (("--opset", "99"), "--opset is 99, expected 17 to 24\n  TensorRT 8.6 reads up to 17"),
         (("--precision", "int3"), "--precision is 'int3', expected one of fp32, fp16, bf16\n  P"),
-        (("--importance", "foo"), "--importance is 'foo', expected one of cls, text, uniform in "),
+        (("--importance", "foo"), "--importance is 'foo', expected one of cls, text, uniform for "),
         (("--seed", "-1"), "--seed is -1, expected 0 or more\n  Leave it out"),
-        (("--alpha", "2"), "alpha is 2.0, expected a number from 0 to 1"),
-        (("--theta", "nan"), "theta is nan, expected a finite"),
+        (("--set", "alpha=2"), "alpha is 2.0, expected a number from 0 to 1"),
+        (("--set", "theta=nan"), "theta is nan, expected a finite"),
+        (
+            ("--set", "alpha"),
+            "--set is 'alpha', expected NAME=VALUE\n  For example --set alpha=1.0",
+        ),
+        (
+            ("--set", "alfa=1"),
+            "selector 'd2' has no setting 'alfa', did you mean 'alpha'?\n  It has",
+        ),
+        (
+            ("--set", "alpha=much"),
+            "alpha of selector 'd2' is 'much', expected a number from 0 to 1",
+        ),
+        (
+            ("--set", "pivots_block=1"),
+            "pivots_block of selector 'd2' is '1', expected true or false",
+        ),
+        (
+            ("--selector", "divprun"),
+            "there is no selector 'divprun', did you mean 'divprune'?\n  T",
+        ),
+        (
+            ("--selector", "fastv"),
+            "--selector fastv reads the language model's attention, which scope 'vision' does not "
+            "export\n  Pass --scope vlm, or a selector of this scope: d2, divprune, cdpruner,",
+        ),
+        (
+            ("--selector", "divprune", "--importance", "cls"),
+            "--importance is 'cls', but selector 'divprune' reads none",
+        ),
+        (
+            ("--selector", "dart", "--prior", "prior.json"),
+            "--prior is prior.json, but selector 'dart' divides by none",
+        ),
+        (("--selector", "dart", "--set", "pivots=0"), "pivots is 0, expected 1 to 1024"),
+        (("--min-keep", "3"), "--min-keep is 3, but selector 'd2' keeps as many as --keep says"),
+        (
+            ("--selector", "sms", "--keep", "9"),
+            "--keep is 9, but with selector 'sms' the picture says how many tokens stay",
+        ),
+        (
+            ("--selector", "sms", "--min-keep", "9", "--max-keep", "3"),
+            "min_keep is 9 and max_keep is 3: expected 1 <= min_keep <= max_keep",
+        ),
+        (
+            ("--selector", "sms", "--set", "static=true"),
+            "static is true, but --max-keep is missing",
+        ),
+        (
+            ("--selector", "sms", "--budget", "tile"),
+            "--budget is 'tile', but selector 'sms' has no",
+        ),
+        (("--budget", "photo"), "--budget is 'photo', expected one of image, tile, prompt"),
+        (
+            ("--budget", "prompt"),
+            "--budget is 'prompt', but selector 'd2' with importance 'cls' se",
+        ),
         (("--threads", "0"), "--threads is 0, expected at least 1\n  Leave it out to use all co"),
         (("--provider", "tpu"), "--provider is 'tpu', expected one of cpu, cuda\n  Leave it out"),
         (
@@ -694,9 +750,9 @@ def test_a_truncated_manifest(d2: Caller, copy: Path) -> None:
 
 
 def test_a_manifest_of_a_newer_schema(d2: Caller, copy: Path) -> None:
-    edit(copy, ("schema",), 3)
+    edit(copy, ("schema",), 4)
     assert d2.refused("check", copy) == (
-        f"{copy}/manifest.json: the bundle has schema 3, this d2export reads 2\n"
+        f"{copy}/manifest.json: the bundle has schema 4, this d2export reads 3\n"
         "  Upgrade d2export: pip install --upgrade d2export"
     )
 

@@ -8,6 +8,7 @@ from d2export.counts_table import KEEPS, counts_text
 from d2export.models.presets import PRESETS
 from d2export.pruning.flops import Prompt, decode, prefill, selection
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from d2export.pruning.vision_flops import vision
 from tests.command import Caller
 
@@ -59,7 +60,8 @@ def test_models_with_flops_as_json(d2: Caller) -> None:
 
 def test_stages_of_a_model() -> None:
     spec, parameters = PRESETS["internvl2.5-8b"], PruneParameters(keep=64)
-    shown = counts_text(spec.text, spec.vision, parameters, 3, 1280, 40)
+    plan = d2_plan(parameters, layer=3)
+    shown = counts_text(spec.text, spec.vision, plan, 1280, 40)
     first, header, *lines, last = shown.splitlines()
     assert first == (
         "1,280 visual tokens of one picture and 40 text tokens; "
@@ -83,6 +85,6 @@ def test_stages_of_a_model() -> None:
     assert lines[len(stages) :] == [lines[-1]]
     assert lines[-1].split() == ["selection,", "at", "most", f"{most / 1e9:,.3f}"]
     assert last.startswith("Prefill saves ")
-    wide = counts_text(spec.text, spec.vision, parameters, 3, 1280, 40, width=4).splitlines()
+    wide = counts_text(spec.text, spec.vision, plan, 1280, 40, width=4).splitlines()
     assert wide[0].endswith("4 bytes a value")
     assert wide[3].split()[4:] == [f"{2 * size / 1e6:,.1f}" for size in before[1:]]

@@ -10,6 +10,7 @@ from d2export.bundle.records import Graph, Value
 from d2export.counts_table import counts_text
 from d2export.inspection import counts_of, summary
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from tests.sample_bundle import POCKET_TEXT, POCKET_VIT, sample_manifest
 
 ROOT = Path("/bundles/pocket")
@@ -28,7 +29,9 @@ def whole_model(prune_layer: int) -> Bundle:
 
 
 def test_a_bundle_with_the_language_model_says_what_each_stage_costs() -> None:
-    expected = counts_text(POCKET_TEXT, POCKET_VIT, PruneParameters(keep=64), 3, 3328, 35)
+    expected = counts_text(
+        POCKET_TEXT, POCKET_VIT, d2_plan(PruneParameters(keep=64), layer=3), 3328, 35
+    )
     assert "prefill, pruned" in expected
     bundle = whole_model(prune_layer=3)
     assert counts_of(bundle) == expected
@@ -51,7 +54,8 @@ def test_a_vision_bundle_has_no_stages_of_a_language_model() -> None:
 
 def test_keys_and_values_of_all_layers_are_one_line() -> None:
     lines = [line.strip() for line in summary(whole_model(prune_layer=2)).splitlines()]
-    assert "importance     llm (attention of layer 1), pruned before layer 2" in lines
+    assert "importance     llm (attention of layer 1)" in lines
+    assert "prunes         before layer 2 of the language model" in lines
     start = lines.index("decoder graph  onnx/decoder.onnx")
     assert lines[start + 1 : start + 4] == [
         "in  input_ids int64 [1, 'sequence']",

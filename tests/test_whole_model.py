@@ -19,7 +19,7 @@ import d2export
 from d2export.bundle.folder import read_bundle
 from d2export.models.tiling import token_grid
 from d2export.pipeline import export
-from d2export.runtime.decoder import Prompt, Step
+from d2export.runtime.decoder import Prompt, Step, whole_prompt
 from d2export.runtime.generate import Generator
 from tests import full_attention
 
@@ -153,7 +153,7 @@ def question(generator: Generator, images: int, seed: int) -> Question:
     for grid in grids:
         ids += [IMAGE_TOKEN] * len(grid) + rng.integers(0, IMAGE_TOKEN, 4).tolist()
     lengths = np.array([len(grid) for grid in grids], np.int64)
-    prompt = Prompt(
+    prompt = whole_prompt(
         np.array(ids, np.int64),
         np.concatenate([generator.vision.embed(image) for image in pixels]),
         np.flatnonzero(np.array(ids) == IMAGE_TOKEN),
@@ -225,7 +225,7 @@ def test_pruning_is_what_whole_attention_answers(whole: Whole) -> None:
                 asked.prompt.token_grid,
                 asked.prompt.prior,
             ),
-            generator.bundle.manifest.selector.parameters(),
+            generator.bundle.manifest.plan.parameters,
             2,
             TOKENS,
         )

@@ -13,6 +13,7 @@ import json
 import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from d2export.bundle.records import (
@@ -30,9 +31,11 @@ from d2export.bundle.records import (
     Weights,
 )
 from d2export.bundle.strict_json import JsonError, decode, describe, encode, member
-from d2export.errors import BundleError
+from d2export.errors import BundleError, UsageError
+from d2export.pruning.plan import Plan
+from d2export.pruning.selectors import SELECTORS
 
-SCHEMA = 2
+SCHEMA: Literal[3] = 3
 BUILD_AGAIN = "Build the bundle again, or copy it again from where it was built."
 ITEM_BYTES = {
     "float32": 4,
@@ -52,7 +55,7 @@ class Manifest:
     `files` lists every file of the bundle but manifest.json, report.json, report.html, build.log.
     """
 
-    schema: Literal[2]
+    schema: Literal[3]
     tool: Tool
     scope: Literal["vision", "vlm"]
     model: Model
@@ -67,6 +70,11 @@ class Manifest:
     tolerances: Tolerances
     versions: dict[Name, str]
     files: dict[RelativePath, FileEntry]
+
+    @cached_property
+    def plan(self) -> Plan:
+        """How the graphs prune."""
+        return self.selector.plan(self.scope)
 
     def to_json(self) -> dict[str, Any]:
         """The object that `manifest.json` holds, `digest` included."""
@@ -135,10 +143,20 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
         yield JsonError("model.id", "null", 'a hub id, since model.source is "hub"')
     if model.source == "random" and model.random_seed is None:
         yield JsonError("model.random_seed", "null", 'a seed, since model.source is "random"')
-    if (selector.keep is None) == (selector.keep_permille is None):
+    counted = SELECTORS[selector.name].counted
+    if ((selector.keep is None) + (selector.keep_permille is None)) != (1 if counted else 2):
         found = f"{describe(selector.keep)} beside keep_permille {describe(selector.keep_permille)}"
-        yield JsonError("selector.keep", found, "one of the two, the other null")
-    yield from _wrong_scope(manifest)
+        expected = "one of the two, the other null" if counted else "null, as keep_permille"
+        yield JsonError("selector.keep", found, expected)
+    if counted and (selector.min_keep is not None or selector.max_keep is not None):
+        found = f"{describe(selector.min_keep)} beside max_keep {describe(selector.max_keep)}"
+        yield JsonError("selector.min_keep", found, f"null both for selector {selector.name}")
+    try:
+        plan = selector.plan(manifest.scope)
+    except UsageError as error:
+        yield JsonError("selector", f"contradictory ({error})", "what `d2export build` writes")
+        return
+    yield from _wrong_scope(manifest, plan)
     if (selector.prior.source == "file") != (selector.prior.sha256 is not None):
         found = f"{describe(selector.prior.sha256)} for source {describe(selector.prior.source)}"
         yield JsonError("selector.prior.sha256", found, 'a digest for source "file" alone')
@@ -155,24 +173,31 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
             yield JsonError("prompt_embedding.offset", found, f"an end within {size} bytes")
 
 
-def _wrong_scope(manifest: Manifest) -> Iterator[JsonError]:
-    """Fields that one scope has and the other has not."""
+def _wrong_scope(manifest: Manifest, plan: Plan) -> Iterator[JsonError]:
+    """Fields that one scope, or one place to prune, has and the other has not."""
     vlm, selector = manifest.scope == "vlm", manifest.selector
-    for at, present in (
-        ("graphs.decoder", manifest.graphs.decoder is not None),
-        ("selector.prune_layer", selector.prune_layer is not None),
+    inside = plan.in_decoder
+    for at, present, wanted, where in (
+        ("graphs.decoder", manifest.graphs.decoder is not None, vlm, f"in scope {manifest.scope}"),
+        (
+            "selector.prune_layer",
+            selector.prune_layer is not None,
+            inside,
+            f"for selector {selector.name} in scope {manifest.scope}",
+        ),
     ):
-        if present != vlm:
+        if present != wanted:
             given = "given" if present else "null"
-            expected = "a value" if vlm else "null"
-            yield JsonError(at, given, f"{expected} in scope {manifest.scope}")
-    if (selector.importance == "llm") != vlm:
-        expected = '"llm"' if vlm else '"cls", "text" or "uniform"'
+            yield JsonError(at, given, f"{'a value' if wanted else 'null'} {where}")
+    sources = plan.selector.sources(manifest.scope) or (None,)
+    if selector.importance not in sources:
         found = describe(selector.importance)
+        expected = " or ".join(describe(source) for source in sources)
         yield JsonError("selector.importance", found, f"{expected} in scope {manifest.scope}")
-    if (selector.prior.path is not None) != (vlm and selector.prior.source == "file"):
+    if (selector.prior.path is not None) != (inside and selector.prior.source == "file"):
         found = describe(selector.prior.path)
-        yield JsonError("selector.prior.path", found, "a path for a prior file in scope vlm alone")
+        expected = "a path for a prior file inside the language model alone"
+        yield JsonError("selector.prior.path", found, expected)
 
 
 def _bad_ranges(manifest: Manifest) -> Iterator[JsonError]:

@@ -10,7 +10,9 @@ from typing import Annotated, Literal
 
 from d2export.bundle.strict_json import Pattern, Range
 from d2export.models.presets import TextSpec, VisionSpec
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import Plan, make_plan
+from d2export.pruning.rule_parameters import NO_LIMIT
+from d2export.pruning.selectors import selector
 
 Count = Annotated[int, Range(0)]
 Positive = Annotated[int, Range(1)]
@@ -68,35 +70,50 @@ class Prior:
 
 @dataclass(frozen=True)
 class Selector:
-    """Which tokens stay. Exactly one of `keep` (tokens per image) and `keep_permille` is set.
+    """Which tokens stay.
 
-    `importance_layer` is the vision layer whose CLS attention counts, `prune_layer` the layer of
-    the language model before which tokens are pruned, by the attention of the layer before it.
+    Exactly one of `keep` (tokens per `budget`) and `keep_permille` is set, or `min_keep` and
+    `max_keep` where the picture says how many. `settings` are all of the selector's own.
+    `importance_layer` is the vision layer whose CLS token counts, `prune_layer` the layer of the
+    language model before which tokens are pruned, by the attention of the layer before it.
+    `position_ids` says whether tokens pruned before the language model leave gaps.
     """
 
-    name: Literal["d2"]
-    importance: Literal["cls", "text", "uniform", "llm"]
+    name: Literal[
+        "d2", "fastv", "divprune", "cdpruner", "vispruner", "dart", "sms", "random", "uniform"
+    ]
+    importance: Literal["cls", "text", "uniform", "llm", "random", "stride"] | None
     keep: Positive | None
     keep_permille: Permille | None
-    pivot_ratio: Share
-    alpha: Share
-    theta: float
-    eps: NonNegative
-    pivots_block: bool
+    min_keep: Positive | None
+    max_keep: Positive | None
+    budget: Literal["image", "tile", "prompt"]
+    settings: dict[Name, bool | int | float | str]
     importance_layer: Count | None
     prune_layer: Positive | None
+    position_ids: Literal["original", "contiguous"]
     prior: Prior
 
-    def parameters(self) -> PruneParameters:
-        """The attributes of the op."""
-        return PruneParameters(
+    def plan(self, scope: str) -> Plan:
+        """How the graphs of the bundle prune.
+
+        Raises:
+            UsageError: the values contradict each other.
+        """
+        chosen = selector(self.name)
+        return make_plan(
+            chosen,
+            scope,
+            self.importance,
+            chosen.resolve(self.settings),
             keep=self.keep or 0,
             keep_permille=self.keep_permille or 0,
-            pivot_ratio=self.pivot_ratio,
-            alpha=self.alpha,
-            theta=self.theta,
-            eps=self.eps,
-            pivots_block=self.pivots_block,
+            min_keep=self.min_keep or 1,
+            max_keep=self.max_keep or NO_LIMIT,
+            importance_layer=self.importance_layer,
+            prune_layer=self.prune_layer or 0,
+            prior=self.prior.source,
+            budget=self.budget,
         )
 
 

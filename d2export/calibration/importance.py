@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.bundle.folder import Bundle
-from d2export.runtime.decoder import DecoderRunner, Prompt
+from d2export.runtime.decoder import DecoderRunner, whole_prompt
 from d2export.runtime.decoder_part import DecoderPart
 from d2export.runtime.tokenizer import Encoded
 
@@ -47,7 +47,7 @@ class ImportanceRunner:
         visual = encoded.visual_positions
         # What selection needs besides importance: nothing is selected here.
         grid, prior = np.zeros((len(visual), 2), np.float32), np.ones(len(visual), np.float32)
-        prompt = Prompt(encoded.input_ids, embeds, visual, encoded.image_lengths, grid, prior)
+        prompt = whole_prompt(encoded.input_ids, embeds, visual, encoded.image_lengths, grid, prior)
         (row,) = self.part(prompt)
         importance: npt.NDArray[np.float64] = row[0].astype(np.float64)[:, visual].mean(axis=0)
         return importance

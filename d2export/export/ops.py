@@ -10,6 +10,7 @@ from d2export.pruning.rule_parameters import ElbowParameters
 from d2export.pruning.rules import RULES
 
 PADDED_OP_TYPE = "ElbowPrunePadded"
+CORRELATION_OP_TYPE = "CorrelationPrunePositions"
 
 
 class Value(NamedTuple):
@@ -98,6 +99,20 @@ POSITIONS = Op(
     "d2prune_positions.onnx.txt",
 )
 
+CORRELATION = Op(
+    CORRELATION_OP_TYPE,
+    "Positions of a prompt that stay: all but visual tokens and words of low correlation.",
+    (
+        Value("hidden_states", "T", (1, "T", "C"), "text and visual tokens"),
+        Value("attention", "float", ("R", "V"), "of D words and the last token, mean over heads"),
+        Value("visual_positions", "int64", ("V",), "ascending, image after image"),
+        Value("text_positions", "int64", ("D",), "ascending, words that may be dropped"),
+    ),
+    (Value("positions", "int32", ("S",), "ascending"),),
+    ElbowParameters,
+    "correlation_prune_positions.onnx.txt",
+)
+
 PADDED = Op(
     PADDED_OP_TYPE,
     "What ElbowPrune keeps, padded to max_keep tokens, for engines that want fixed shapes.",
@@ -122,4 +137,4 @@ OPS = {
         BODIES[rule.op_type],
     )
     for rule in RULES.values()
-} | {op.op_type: op for op in (POSITIONS, PADDED)}
+} | {op.op_type: op for op in (POSITIONS, CORRELATION, PADDED)}

@@ -8,10 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from d2export.export.torch_op import prune_positions
+from d2export.export.torch_op import correlated_positions, prune_positions
 from d2export.models.decoder import DecoderLayer, KeyValue, LanguageModel, Rotation, causal_mask
 from d2export.models.presets import TextSpec
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import Plan
 
 SHALLOW_LAYER = 0  # whose attention stands in for a prior, with prior source "shallow"
 
@@ -30,14 +30,16 @@ class Pruning(NamedTuple):
 class Decoded(NamedTuple):
     """What one call of the decoder answers.
 
-    logits `[1, vocab]` of the last token, positions `[S]` int32 that survive, keys and values of
-    each layer: all tokens below layer K, the surviving ones from K on; and what was decided on.
+    logits `[1, vocab]` of the last token, positions `[S]` that survive, keys and values of each
+    layer: all tokens below layer K, the surviving ones from K on; and what was decided on: where a
+    budget rules `pruning`, where correlation does `attention`, as `correlated_positions` takes it.
     """
 
     logits: Tensor
     positions: Tensor
     present: list[KeyValue]
-    pruning: Pruning
+    pruning: Pruning | None = None
+    attention: Tensor | None = None
 
 
 class DecoderModel(nn.Module):
@@ -53,57 +55,59 @@ class PrunedDecoder(nn.Module):
 
     Args:
         spec: the language model.
-        parameters: how to prune.
-        prune_layer: K, counted from 0; visual tokens are pruned before it, by the attention of
-            layer K - 1. 1 to `spec.layers - 1`; above 1 for prior "shallow".
-        prior: what importance is divided by: `none`, `file` (an input), or `shallow`, the
-            attention of layer 0 in the same call.
+        plan: whether, before which layer, and how to prune. Visual tokens are pruned by the
+            attention of the layer before; prior source `shallow` takes that of layer 0 in the
+            same call, which must lie below.
     """
 
-    def __init__(
-        self, spec: TextSpec, parameters: PruneParameters, prune_layer: int, prior: str
-    ) -> None:
+    def __init__(self, spec: TextSpec, plan: Plan) -> None:
         super().__init__()
         self.model = DecoderModel(spec)
-        self.parameters_of_op = parameters
-        self.prune_layer = prune_layer
-        self.prior_source = prior
+        self.plan = plan
 
     def forward(
         self,
         input_ids: Tensor,
         image_embeds: Tensor,
         visual_positions: Tensor,
-        image_lengths: Tensor,
-        token_grid: Tensor,
         position_ids: Tensor,
         past: Sequence[Tensor],
+        image_lengths: Tensor | None = None,
+        token_grid: Tensor | None = None,
         prior: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """`decode`, with keys and values as one list: those of layer 0, of layer 1, and so on."""
-        before = [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)]
+        text_positions: Tensor | None = None,
+    ) -> tuple[Tensor, ...] | tuple[Tensor, list[Tensor]] | tuple[Tensor, Tensor, list[Tensor]]:
+        """`decode`, with keys and values as one list: those of layer 0, of layer 1, and so on.
+
+        Without pruning there are no positions: all survive.
+        """
         decoded = self.decode(
             input_ids,
             image_embeds,
             visual_positions,
+            position_ids,
+            [KeyValue(*pair) for pair in zip(past[::2], past[1::2], strict=True)],
             image_lengths,
             token_grid,
-            position_ids,
-            before,
             prior,
+            text_positions,
         )
-        return decoded.logits, decoded.positions, [part for kv in decoded.present for part in kv]
+        present = [part for kv in decoded.present for part in kv]
+        if not self.plan.in_decoder:
+            return decoded.logits, present
+        return decoded.logits, decoded.positions, present
 
     def decode(
         self,
         input_ids: Tensor,
         image_embeds: Tensor,
         visual_positions: Tensor,
-        image_lengths: Tensor,
-        token_grid: Tensor,
         position_ids: Tensor,
         past: list[KeyValue],
+        image_lengths: Tensor | None = None,
+        token_grid: Tensor | None = None,
         prior: Tensor | None = None,
+        text_positions: Tensor | None = None,
     ) -> Decoded:
         """Prefill, decode, or a further turn of a conversation; without images nothing is pruned.
 
@@ -111,20 +115,26 @@ class PrunedDecoder(nn.Module):
             input_ids: `[1, T]` int64; at visual positions any id of the vocabulary.
             image_embeds: `[V, hidden]`, the visual tokens.
             visual_positions: `[V]` int64, ascending: where they go. The last token is text.
-            image_lengths: `[I]` int64, visual tokens of each image.
-            token_grid: `[V, 2]` float32, token centres, each on the canvas of its own image.
             position_ids: `[1, T]` int64.
             past: of each layer; those from K on remember the surviving tokens only.
+            image_lengths: `[I]` int64, visual tokens of each image, or of each tile, that has a
+                budget. Needed to prune with a budget.
+            token_grid: `[V, 2]` float32, token centres on a canvas. Needed as above.
             prior: `[V]` float32, with prior source `file` only.
+            text_positions: `[D]` int64, ascending: text that may be dropped by its correlation.
         """
-        text, depth = self.model.text, self.prune_layer
+        text, depth = self.model.text, self.plan.prune_layer
         layers = text.all_layers()
         states = text.embedding(input_ids).squeeze(0)
         states = states.index_put((visual_positions,), image_embeds).unsqueeze(0)
         rotation = text.rotation(position_ids)
+        present: list[KeyValue] = []
+        if depth is None:
+            states = _run(layers, states, rotation, past, present)
+            everything = torch.arange(input_ids.shape[1])
+            return Decoded(text.logits(states[:, -1:])[:, 0], everything, present)
 
         given: list[Tensor] = []  # what each layer below K was given
-        present: list[KeyValue] = []
         states = _run(layers[:depth], states, rotation, past[:depth], present, given)
 
         def attention_row(index: int) -> Tensor:
@@ -132,18 +142,34 @@ class PrunedDecoder(nn.Module):
             row = layers[index].last_row(given[index], rotation, present[index])
             return row[:, :, past[index].key.shape[2] :]
 
-        importance = attention_row(depth - 1)
-        if self.prior_source == "shallow":
-            shallow = attention_row(SHALLOW_LAYER)
-            prior = (shallow.sum(dim=1) / shallow.shape[1])[0].index_select(0, visual_positions)
-        elif prior is None:
-            prior = torch.ones_like(token_grid[:, 0])
-        pruning = Pruning(states, importance, prior, token_grid, visual_positions, image_lengths)
-        positions = prune_positions(*pruning, self.parameters_of_op)
+        pruning, attention = None, None
+        if self.plan.by_correlation:
+            assert text_positions is not None
+            last = torch.arange(input_ids.shape[1])[-1:]
+            asking, below = torch.cat([text_positions, last]), depth - 1
+            rows = layers[below].some_rows(given[below], rotation, present[below], asking)
+            new = rows[..., past[below].key.shape[2] :]
+            attention = (new.sum(dim=1) / new.shape[1])[0].index_select(1, visual_positions)
+            positions = correlated_positions(
+                states, attention, visual_positions, text_positions, self.plan.parameters
+            )
+        else:
+            assert token_grid is not None
+            assert image_lengths is not None
+            importance = attention_row(depth - 1)
+            if self.plan.prior == "shallow":
+                shallow = attention_row(SHALLOW_LAYER)
+                prior = (shallow.sum(dim=1) / shallow.shape[1])[0].index_select(0, visual_positions)
+            elif prior is None:
+                prior = torch.ones_like(token_grid[:, 0])
+            pruning = Pruning(
+                states, importance, prior, token_grid, visual_positions, image_lengths
+            )
+            positions = prune_positions(*pruning, self.plan.parameters)
 
         states = states.index_select(1, positions)
         states = _run(layers[depth:], states, rotation.at(positions), past[depth:], present)
-        return Decoded(text.logits(states[:, -1:])[:, 0], positions, present, pruning)
+        return Decoded(text.logits(states[:, -1:])[:, 0], positions, present, pruning, attention)
 
 
 def _run(

@@ -1,17 +1,33 @@
-"""The modules that become `vision.onnx`: tower, projector and, in scope `vision`, pruning."""
+"""The modules that become `vision.onnx`: tower, projector and pruning, or the first two alone."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from d2export.export.ops import PADDED_OP_TYPE
 from d2export.export.torch_op import prune
 from d2export.models.presets import ModelSpec
-from d2export.models.vision_tower import VisionModel
+from d2export.models.vision_tower import Seen, VisionModel
 from d2export.pruning.importance import text_relevance, uniform
-from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning.parameters import Budget
+from d2export.pruning.plan import Plan
 from d2export.pruning.prior import Prior
+from d2export.pruning.rules import RULES
+from d2export.pruning.rules.plain import random_scores, stride_scores
 from d2export.pruning.selection import Scored
+
+
+class Looked(NamedTuple):
+    """All visual tokens, `[B, N, hidden]`, and what a selection among them is made from.
+
+    `B` is 1, or with a budget for each tile the number of tiles.
+    """
+
+    tokens: Tensor
+    scored: Scored
 
 
 class PrunedVision(nn.Module):
@@ -19,26 +35,16 @@ class PrunedVision(nn.Module):
 
     Args:
         spec: the model.
-        parameters: how to prune.
-        importance: `cls`, `text` or `uniform`.
-        cls_layer: layer of the CLS attention row, counted from 0; used by `cls`.
+        plan: how to prune.
         prior: what importance is divided by; None is a prior of ones.
     """
 
-    def __init__(
-        self,
-        spec: ModelSpec,
-        parameters: PruneParameters,
-        importance: str,
-        cls_layer: int,
-        prior: Prior | None = None,
-    ) -> None:
+    def __init__(self, spec: ModelSpec, plan: Plan, prior: Prior | None = None) -> None:
         super().__init__()
         self.model = VisionModel(spec)
-        self.parameters_of_op = parameters
-        self.importance = importance
-        self.cls_layer = cls_layer if importance == "cls" else None
-        slots = prior if prior is not None else Prior.ones(spec.vision.tokens_per_tile)
+        self.plan = plan
+        self.tokens_per_tile = spec.vision.tokens_per_tile
+        slots = prior if prior is not None else Prior.ones(self.tokens_per_tile)
         self.tile_prior: Tensor
         self.thumbnail_prior: Tensor
         self.register_buffer("tile_prior", torch.from_numpy(slots.tile.copy()), persistent=False)
@@ -48,8 +54,8 @@ class PrunedVision(nn.Module):
 
     def forward(
         self, pixel_values: Tensor, token_grid: Tensor, prompt_embeds: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """`image_embeds` and `kept_indices` of one image.
+    ) -> tuple[Tensor, ...]:
+        """`image_embeds` and `kept_indices` of one image, and a `count` if they are padded.
 
         Args:
             pixel_values: `[T, 3, S, S]` float32, the image's tiles, the whole image last.
@@ -58,45 +64,96 @@ class PrunedVision(nn.Module):
                 only with importance `text`.
 
         Returns:
-            `[M, hidden]` and `[M]` int32, ascending.
+            `[M, hidden]` and `[M]` int32, ascending; padded: behind `count` `[1]` int32 of them,
+            rows of zeros and indices of -1.
         """
-        scored = self.scored(pixel_values, token_grid, prompt_embeds)
-        kept, indices = prune(OP_TYPE, *scored, parameters=self.parameters_of_op)
-        return kept.squeeze(0), indices.squeeze(0)
+        return self.choose(self.look(pixel_values, token_grid, prompt_embeds))
 
-    def scored(
+    def choose(self, looked: Looked) -> tuple[Tensor, ...]:
+        """`forward`'s answer from all tokens and what a selection is made from."""
+        plan = self.plan
+        op_type = PADDED_OP_TYPE if plan.padded else plan.selector.rule
+        inputs = [getattr(looked.scored, name) for name in RULES[plan.selector.rule].inputs]
+        kept, indices, *count = prune(
+            op_type, looked.scored.features, *inputs, parameters=plan.parameters
+        )
+        if looked.scored.features is not looked.tokens:  # the rule compared something else
+            rows = indices.long().unsqueeze(-1).expand(-1, -1, looked.tokens.shape[2])
+            kept = looked.tokens.gather(1, rows)
+        if plan.by_tile:
+            tile = torch.arange(indices.shape[0], dtype=torch.int32, device=indices.device)
+            indices = indices + (tile * self.tokens_per_tile).unsqueeze(1)
+        return kept.flatten(0, 1), indices.flatten(), *count
+
+    def look(
         self,
         pixel_values: Tensor,
         token_grid: Tensor,
         prompt_embeds: Tensor | None = None,
         *,
         tiles_at_once: int | None = None,
-    ) -> Scored:
-        """The op's inputs: all N tokens, their importance, prior and places.
+    ) -> Looked:
+        """All tokens, their features, importance, prior and places.
 
         Args:
             tiles_at_once: run the tower on so many tiles at a time, to save memory.
         """
-        if tiles_at_once is None:
-            tokens, attention = self.model(pixel_values, self.cls_layer)
+        seen = self._see(pixel_values, tiles_at_once)
+        prior, related = self.prior(pixel_values), seen.cls
+        if self.plan.by_tile:
+            tokens, features, grid = seen.tokens, seen.features, token_grid[: self.tokens_per_tile]
         else:
-            parts = [self.model(p, self.cls_layer) for p in pixel_values.split(tiles_at_once)]
-            tokens, attention = (torch.cat(values) for values in zip(*parts, strict=True))
-        features = tokens.flatten(0, 1).unsqueeze(0)
-        if self.importance == "cls":
-            importance = attention.transpose(0, 1).flatten(1).unsqueeze(0)
-        elif self.importance == "text":
-            assert prompt_embeds is not None
-            importance = text_relevance(features, prompt_embeds)
-        else:
-            importance = uniform(features)
-        return Scored(features, importance, self.prior(pixel_values), token_grid)
+            tokens = seen.tokens.flatten(0, 1).unsqueeze(0)
+            features = seen.features.flatten(0, 1).unsqueeze(0)
+            prior, grid = prior.flatten(), token_grid
+            if self.plan.importance == "cls":
+                related = related.transpose(0, 1).flatten(1).unsqueeze(0)
+        importance = self._importance(tokens, related, prompt_embeds)
+        if self.plan.by_tile:  # the op has one prior for all rows: divide before
+            mean = (
+                importance if importance.dim() == 2 else importance.sum(dim=1) / importance.shape[1]
+            )
+            importance = mean / (prior + self.plan.eps)
+            prior = torch.ones_like(prior[0])
+        compared = features if self.plan.selector.compares == "features" else tokens
+        return Looked(tokens, Scored(compared, importance, prior, grid))
 
     def prior(self, pixel_values: Tensor) -> Tensor:
-        """`[N]`: the tile prior for every tile but the last, which shows the whole image."""
+        """`[T, n]`: the tile prior for every tile but the last, which shows the whole image."""
         tile = torch.arange(pixel_values.shape[0], device=pixel_values.device)
         is_last = (tile == pixel_values.shape[0] - 1).unsqueeze(1)
-        return torch.where(is_last, self.thumbnail_prior, self.tile_prior).flatten()
+        return torch.where(is_last, self.thumbnail_prior, self.tile_prior)
+
+    def _see(self, pixel_values: Tensor, tiles_at_once: int | None) -> Seen:
+        relation = str(self.plan.settings.get("similarity", "attention"))
+        layer = self.plan.importance_layer
+        if tiles_at_once is None:
+            seen: Seen = self.model(pixel_values, layer, relation)
+            return seen
+        parts = [self.model(part, layer, relation) for part in pixel_values.split(tiles_at_once)]
+        return Seen(*(torch.cat(values) for values in zip(*parts, strict=True)))
+
+    def _importance(self, tokens: Tensor, related: Tensor, prompt_embeds: Tensor | None) -> Tensor:
+        """`[B, N]` or `[B, H, N]`; ones where the rule reads none."""
+        source = self.plan.importance
+        if source == "cls":
+            return related
+        if source == "text":
+            assert prompt_embeds is not None
+            return text_relevance(tokens, prompt_embeds)
+        ones = uniform(tokens)
+        if source == "random":
+            return random_scores(ones.flatten(), int(self.plan.settings["seed"])).view_as(ones)
+        if source == "stride":
+            return ones * stride_scores(ones[0], _kept(self.plan.parameters, ones.shape[1]))
+        return ones
+
+
+def _kept(budget: Budget, tokens: int) -> int:
+    """`budget.kept(tokens)` for a symbolic number of tokens, too."""
+    wanted = budget.keep or torch.sym_max(1, tokens * budget.keep_permille // 1000)
+    kept: int = torch.sym_min(wanted, tokens)
+    return kept
 
 
 class WholeVision(nn.Module):
@@ -108,4 +165,5 @@ class WholeVision(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         """`image_embeds` `[T*n, hidden]` of the tiles `[T, 3, S, S]`, the whole image last."""
-        return self.model(pixel_values)[0].flatten(0, 1)
+        tokens: Tensor = self.model(pixel_values).tokens
+        return tokens.flatten(0, 1)

@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from d2export.export.ops import OPS, PADDED_OP_TYPE, Op
+from d2export.export.ops import CORRELATION_OP_TYPE, OPS, PADDED_OP_TYPE, Op
 from d2export.pruning.parameters import DOMAIN, POSITIONS_OP_TYPE, PruneParameters
 from d2export.pruning.rule_parameters import ElbowParameters
-from d2export.pruning.rules import RULES, Rule, elbow
+from d2export.pruning.rules import RULES, Rule, correlation, elbow
 from d2export.pruning.sequence import surviving_positions
 
 
@@ -49,6 +49,19 @@ def prune_positions(
     """Positions of a prompt that stay, as `sequence.surviving_positions`: `[S]` int32."""
     tensors = (hidden_states, importance, prior, grid, visual_positions, image_lengths)
     result: Tensor = overload(POSITIONS_OP_TYPE)(*tensors, **parameters.attributes())
+    return result
+
+
+def correlated_positions(
+    hidden_states: Tensor,
+    attention: Tensor,
+    visual_positions: Tensor,
+    text_positions: Tensor,
+    parameters: ElbowParameters,
+) -> Tensor:
+    """Positions of a prompt that stay, as `correlation.correlated_positions`: `[S]` int32."""
+    tensors = (hidden_states, attention, visual_positions, text_positions)
+    result: Tensor = overload(CORRELATION_OP_TYPE)(*tensors, **parameters.attributes())
     return result
 
 
@@ -117,12 +130,25 @@ def _positions_shape(tensors: tuple[Tensor, ...], attributes: dict[str, Any]) ->
     return hidden_states.new_empty(hidden_states.shape[1] - tokens + kept, dtype=torch.int32)
 
 
+def _correlated(tensors: tuple[Tensor, ...], parameters: ElbowParameters) -> Tensor:
+    hidden_states, attention, visual_positions, text_positions = tensors
+    return correlation.correlated_positions(
+        hidden_states.shape[1], attention, visual_positions, text_positions, parameters
+    )
+
+
+def _correlated_shape(tensors: tuple[Tensor, ...], attributes: dict[str, Any]) -> Tensor:
+    surviving = torch.library.get_ctx().new_dynamic_size()
+    return tensors[0].new_empty(surviving, dtype=torch.int32)
+
+
 KERNELS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
     **{
         rule.op_type: (partial(_prune, rule), partial(_prune_shapes, rule))
         for rule in RULES.values()
     },
     POSITIONS_OP_TYPE: (_positions, _positions_shape),
+    CORRELATION_OP_TYPE: (_correlated, _correlated_shape),
     PADDED_OP_TYPE: (_padded, _padded_shapes),
 }
 

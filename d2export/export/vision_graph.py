@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from d2export.export.graph_file import PRUNE, VISION, write_graph
@@ -14,7 +16,7 @@ from d2export.export.vision import trace_vision
 from d2export.export.weights import PlacedWeights, place
 from d2export.models.presets import ModelSpec
 from d2export.models.safetensors_file import TensorRef
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import Plan
 from d2export.pruning.prior import Prior
 
 
@@ -22,10 +24,8 @@ def write_graphs(
     folder: Path,
     spec: ModelSpec,
     refs: Mapping[str, TensorRef],
-    parameters: PruneParameters,
+    plan: Plan,
     *,
-    importance: str,
-    cls_layer: int,
     prior: Prior | None,
     precision: str,
     opset: int,
@@ -39,13 +39,23 @@ def write_graphs(
     Raises:
         OutputError: the weights cannot be written.
     """
-    model = trace_vision(
-        spec, parameters, importance=importance, cls_layer=cls_layer, prior=prior, opset=opset
-    )
+    model = trace_vision(spec, plan, prior=prior, opset=opset)
     weights = place(refs, folder, copy=copy_weights)
-    slots = prior if prior is not None else Prior.ones(spec.vision.tokens_per_tile)
-    constants = {"tile_prior": slots.tile, "thumbnail_prior": slots.thumbnail}
-    write_graph(model, folder / VISION, weights, constants, precision)
-    heads = importance == "cls"
-    onnx.save(prune_model(parameters, opset, int(TYPES[precision]), heads=heads), folder / PRUNE)
+    write_graph(model, folder / VISION, weights, prior_slots(spec, prior), precision)
+    write_prune_graph(folder / PRUNE, plan, precision, opset)
     return weights
+
+
+def prior_slots(spec: ModelSpec, prior: Prior | None) -> dict[str, npt.NDArray[np.float32]]:
+    """The prior as the constants of a vision graph."""
+    slots = prior if prior is not None else Prior.ones(spec.vision.tokens_per_tile)
+    return {"tile_prior": slots.tile, "thumbnail_prior": slots.thumbnail}
+
+
+def write_prune_graph(path: Path, plan: Plan, precision: str, opset: int) -> None:
+    """Write the plan's op as a graph by itself: what `bench` times."""
+    # Inside the language model, selection has 32-bit features in every precision.
+    dtype = TYPES[precision if plan.in_vision else "fp32"]
+    heads = plan.importance in ("cls", "llm") and not plan.by_tile
+    model = prune_model(plan.parameters, opset, int(dtype), heads=heads, op_type=plan.selector.rule)
+    onnx.save(model, path)

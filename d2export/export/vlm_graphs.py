@@ -5,28 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import onnx
-
 from d2export.export.decoder import trace_decoder
 from d2export.export.graph_file import DECODER, PRUNE, VISION, write_graph
-from d2export.export.onnx_function import prune_model
-from d2export.export.precision import TYPES
-from d2export.export.vision import trace_whole_vision
+from d2export.export.vision import trace_vision, trace_whole_vision
+from d2export.export.vision_graph import prior_slots, write_prune_graph
 from d2export.export.weights import PlacedWeights, place
 from d2export.models.decoder import inverse_frequencies
 from d2export.models.presets import ModelSpec
 from d2export.models.safetensors_file import TensorRef
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import Plan
+from d2export.pruning.prior import Prior
 
 
 def write_vlm_graphs(
     folder: Path,
     spec: ModelSpec,
     refs: Mapping[str, TensorRef],
-    parameters: PruneParameters,
+    plan: Plan,
     *,
-    prune_layer: int,
-    prior: str,
+    prior: Prior | None,
     precision: str,
     opset: int,
     copy_weights: bool,
@@ -35,19 +32,20 @@ def write_vlm_graphs(
 
     Args:
         refs: where each weight of the model lies, by canonical name.
-        prune_layer: K, the layer before which visual tokens are pruned.
-        prior: `none`, `file` or `shallow`.
+        plan: whether the vision graph prunes, or the decoder, or both.
+        prior: what importance is divided by, for the vision graph.
 
     Raises:
         OutputError: the weights cannot be written.
     """
     weights = place(refs, folder, copy=copy_weights)
-    vision = trace_whole_vision(spec, opset)
-    write_graph(vision, folder / VISION, weights, {}, precision)
-    decoder = trace_decoder(
-        spec.text, parameters, prune_layer=prune_layer, prior=prior, opset=opset
-    )
+    if plan.in_vision:
+        vision = trace_vision(spec, plan, prior=prior, opset=opset)
+    else:
+        vision = trace_whole_vision(spec, opset)
+    write_graph(vision, folder / VISION, weights, prior_slots(spec, prior), precision)
+    decoder = trace_decoder(spec.text, plan, opset)
     frequencies = {"model.text.inverse_frequencies": inverse_frequencies(spec.text).numpy()}
     write_graph(decoder, folder / DECODER, weights, frequencies, precision)
-    onnx.save(prune_model(parameters, opset, int(TYPES["fp32"]), heads=True), folder / PRUNE)
+    write_prune_graph(folder / PRUNE, plan, precision, opset)
     return weights

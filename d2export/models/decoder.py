@@ -100,6 +100,19 @@ class DecoderLayer(nn.Module):
         last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
         return self.attention.row(self.norm1(states[:, -1:]), last, present.key)
 
+    def some_rows(
+        self, states: Tensor, rotation: Rotation, present: KeyValue, rows: Tensor
+    ) -> Tensor:
+        """`[1, heads, R, P + T]`: what some of the T tokens attend to.
+
+        Args:
+            states, present: as in `last_row`.
+            rows: `[R]` int64, which of the T tokens.
+        """
+        given = self.norm1(states.index_select(1, rows))
+        before = present.key.shape[2] - states.shape[1]
+        return self.attention.rows(given, rotation.at(rows), present.key, before + rows)
+
 
 class CausalAttention(nn.Module):
     """Grouped-query attention with rotary positions over past and new tokens."""
@@ -136,6 +149,13 @@ class CausalAttention(nn.Module):
         query = rotate(self._project(x)[0], rotation) * self.head_dim**-0.5
         groups = query.view(1, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
         return (groups @ key.transpose(2, 3)).softmax(dim=-1).flatten(1, 2)
+
+    def rows(self, x: Tensor, rotation: Rotation, key: Tensor, places: Tensor) -> Tensor:
+        """`[1, heads, R, S]`: softmax rows of tokens `x` `[1, R, hidden]` at `places` in `key`."""
+        query = rotate(self._project(x)[0], rotation) * self.head_dim**-0.5
+        columns = torch.arange(key.shape[2], device=key.device)
+        mask = torch.where(columns.unsqueeze(0) <= places.unsqueeze(1), 0.0, -torch.inf)
+        return (query @ self._for_all_heads(key).transpose(2, 3) + mask).softmax(dim=-1)
 
     def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries `[1, heads, T, head_dim]`, keys and values `[1, kv_heads, T, head_dim]`."""

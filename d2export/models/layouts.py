@@ -157,10 +157,11 @@ def parameter_shapes(spec: ModelSpec) -> dict[str, Shape]:
     vision, text = spec.vision, spec.text.hidden
     d, m, merged = vision.hidden, vision.mlp, vision.hidden * vision.downsample**2
     shapes: dict[str, Shape] = {
-        "tower.cls_token": (d,),
-        "tower.position_embedding": (vision.patches_per_side**2 + 1, d),
+        "tower.position_embedding": (vision.patches_per_side**2 + vision.class_token, d),
         "tower.patch_embedding.weight": (d, 3, vision.patch, vision.patch),
     }
+    if vision.class_token:
+        shapes["tower.cls_token"] = (d,)
     if vision.patch_bias:
         shapes["tower.patch_embedding.bias"] = (d,)
 

@@ -33,10 +33,11 @@ class ImageSpec:
 
 @dataclass(frozen=True)
 class VisionSpec:
-    """A vision transformer with a CLS token, followed by a projector.
+    """A vision transformer, followed by a projector.
 
     `layers` counts those in the checkpoint, `used_layers` those that run; `downsample` is the
-    side of the square of patches that pixel shuffle merges into one visual token.
+    side of the square of patches that pixel shuffle merges into one visual token; `class_token`
+    says that a CLS token precedes the patches.
     """
 
     image: ImageSpec
@@ -53,6 +54,7 @@ class VisionSpec:
     layer_scale: bool
     downsample: int
     projector_norm: bool
+    class_token: bool = True
 
     @property
     def patches_per_side(self) -> int:

@@ -7,13 +7,26 @@ transformers (`tests/models/test_vision_tower.py`), and written so that tracing 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from d2export.models.presets import ModelSpec, VisionSpec
+
+
+class Seen(NamedTuple):
+    """What the vision half makes of tiles.
+
+    tokens `[T, n, hidden]` for the language model, row-major in a tile; features `[T, n, D']`, the
+    same before the projector's linear layers; cls `[T, heads, n]`, what relates each token to the
+    CLS token (one "head" for a cosine), or an empty tensor. Patches merged into one token add up.
+    """
+
+    tokens: Tensor
+    features: Tensor
+    cls: Tensor
 
 
 class VisionModel(nn.Module):
@@ -24,49 +37,59 @@ class VisionModel(nn.Module):
         self.tower = VisionTower(spec.vision)
         self.projector = Projector(spec.vision, spec.text.hidden)
 
-    def forward(self, pixel_values: Tensor, cls_layer: int | None = None) -> tuple[Tensor, Tensor]:
-        """Visual tokens and, if asked for, what the CLS token attends to.
+    def forward(
+        self, pixel_values: Tensor, cls_layer: int | None = None, relation: str = "attention"
+    ) -> Seen:
+        """See tiles.
 
         Args:
             pixel_values: `[T, 3, S, S]` normalised tiles.
-            cls_layer: layer whose CLS attention row is returned, counted from 0.
-
-        Returns:
-            features `[T, n, hidden]`, row-major in a tile; CLS attention `[T, heads, n]`, or an
-            empty tensor when `cls_layer` is None. Patches merged into one token add up.
+            cls_layer: layer whose CLS token is asked, counted from 0; None for none.
+            relation: `attention`, the CLS token's row in that layer, or `cosine`, of its state
+                with those of the patches behind that layer.
         """
-        states, attention = self.tower(pixel_values, cls_layer)
-        return self.projector(states[:, 1:]), self.projector.merge_attention(attention)
+        patches, cls = self.tower(pixel_values, cls_layer, relation)
+        features = self.projector.merge(patches)
+        return Seen(self.projector(features), features, self.projector.merge_relation(cls))
 
 
 class VisionTower(nn.Module):
-    """A pre-norm vision transformer with a CLS token, up to the layer the projector reads."""
+    """A pre-norm vision transformer, up to the layer the projector reads."""
 
     def __init__(self, spec: VisionSpec) -> None:
         super().__init__()
         self.patch_embedding = nn.Conv2d(
             3, spec.hidden, spec.patch, stride=spec.patch, bias=spec.patch_bias
         )
-        self.cls_token = nn.Parameter(torch.empty(spec.hidden))
+        self.class_token = spec.class_token
+        if spec.class_token:
+            self.cls_token = nn.Parameter(torch.empty(spec.hidden))
         self.position_embedding = nn.Parameter(
-            torch.empty(1 + spec.patches_per_side**2, spec.hidden)
+            torch.empty(spec.class_token + spec.patches_per_side**2, spec.hidden)
         )
         self.pre_norm = (
             nn.LayerNorm(spec.hidden, eps=spec.norm_eps) if spec.pre_norm else nn.Identity()
         )
         self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.used_layers))
 
-    def forward(self, pixel_values: Tensor, cls_layer: int | None = None) -> tuple[Tensor, Tensor]:
-        """States `[T, 1 + patches, D]` and the CLS row `[T, heads, patches]` of `cls_layer`."""
-        patches = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
-        cls = self.cls_token.expand(patches.shape[0], 1, -1)
-        states = self.pre_norm(torch.cat([cls, patches], dim=1) + self.position_embedding)
-        attention = states.new_empty(0)
+    def forward(
+        self, pixel_values: Tensor, cls_layer: int | None = None, relation: str = "attention"
+    ) -> tuple[Tensor, Tensor]:
+        """States `[T, patches, D]`, and the CLS token's relation to them `[T, heads, patches]`."""
+        states = self.patch_embedding(pixel_values).flatten(2).transpose(1, 2)
+        if self.class_token:
+            cls = self.cls_token.expand(states.shape[0], 1, -1)
+            states = torch.cat([cls, states], dim=1)
+        states = self.pre_norm(states + self.position_embedding)
+        related = states.new_empty(0)
         for index, layer in enumerate(cast("Iterable[Layer]", self.layers)):
-            if index == cls_layer:
-                attention = layer.cls_attention(states)
+            if index == cls_layer and relation == "attention":
+                related = layer.cls_attention(states)
             states = layer(states)
-        return states, attention
+            if index == cls_layer and relation == "cosine":
+                directions = states / (states * states).sum(dim=-1, keepdim=True).sqrt()
+                related = directions[:, :1] @ directions[:, 1:].transpose(1, 2)
+        return states[:, 1:] if self.class_token else states, related
 
 
 class Layer(nn.Module):
@@ -151,16 +174,19 @@ class Projector(nn.Module):
         self.side = spec.tokens_per_side
         self.downsample = spec.downsample
 
-    def forward(self, patches: Tensor) -> Tensor:
-        """`[T, patches, D]` to `[T, n, hidden]`."""
-        tokens = self.norm(self._merge(patches).flatten(3).flatten(1, 2))
-        return self.linear2(functional.gelu(self.linear1(tokens)))
+    def merge(self, patches: Tensor) -> Tensor:
+        """`[T, patches, D]` to `[T, n, downsample² D]`: a token is its patches side by side."""
+        return self._merge(patches).flatten(3).flatten(1, 2)
 
-    def merge_attention(self, attention: Tensor) -> Tensor:
+    def forward(self, features: Tensor) -> Tensor:
+        """`[T, n, downsample² D]` to `[T, n, hidden]`."""
+        return self.linear2(functional.gelu(self.linear1(self.norm(features))))
+
+    def merge_relation(self, cls: Tensor) -> Tensor:
         """`[T, heads, patches]` to `[T, heads, n]`: a merged token has its patches' attention."""
-        if self.downsample == 1 or attention.dim() == 1:
-            return attention
-        merged = self._merge(attention.transpose(1, 2)).sum(dim=3)
+        if self.downsample == 1 or cls.dim() == 1:
+            return cls
+        merged = self._merge(cls.transpose(1, 2)).sum(dim=3)
         return merged.flatten(1, 2).transpose(1, 2)
 
     def _merge(self, patches: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from d2export.models.presets import TextSpec
-from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.parameters import Budget, PruneParameters, share_of
+from d2export.pruning.rule_parameters import DartParameters, DeduplicateParameters, DppParameters
 
 HALF = 2  # bytes of a float16 or bfloat16 value
 
@@ -138,18 +139,44 @@ class SelectionMacs(NamedTuple):
     most: int
 
 
-def selection(parameters: PruneParameters, tokens: int, channels: int) -> SelectionMacs:
-    """Selecting among the visual tokens of one image: their norms, and the walk's dot products."""
+def selection(parameters: Budget, tokens: int, channels: int) -> SelectionMacs:
+    """Selecting among the visual tokens of one image: their norms, and dot products of pairs."""
     kept = parameters.kept(tokens)
+    if kept == tokens:
+        return SelectionMacs(0, 0)
+    typical, most = _pairs(parameters, kept, tokens)
+    if isinstance(parameters, PruneParameters) and kept == parameters.pivots(kept):
+        return SelectionMacs(0, 0)  # by importance alone
+    extra = kept * kept // 2 * tokens if isinstance(parameters, DppParameters) else 0  # Cholesky
+    return SelectionMacs(*((tokens + pairs) * channels + extra for pairs in (typical, most)))
+
+
+def _pairs(parameters: Budget, kept: int, tokens: int) -> tuple[int, int]:
+    """Pairs of tokens that a rule compares, typically and at most."""
+    if isinstance(parameters, PruneParameters):
+        return _walked_pairs(parameters, kept, tokens)
+    if isinstance(parameters, DeduplicateParameters):
+        rest = tokens - share_of(parameters.important_ratio, kept)
+        pairs = rest * (rest - 1) // 2
+    elif isinstance(parameters, DppParameters):
+        pairs = kept * tokens
+    elif isinstance(parameters, DartParameters):
+        pairs = min(parameters.pivots, kept) * tokens
+    else:  # max-min: the first token takes all pairs
+        pairs = tokens * (tokens - 1) // 2
+    return pairs, pairs
+
+
+def _walked_pairs(parameters: PruneParameters, kept: int, tokens: int) -> tuple[int, int]:
     pivots = parameters.pivots(kept)
     wanted, residual = kept - pivots, tokens - pivots
-    if kept == tokens or wanted == 0:
-        return SelectionMacs(0, 0)
+    if wanted == 0:
+        return 0, 0
     short = wanted - 1  # the set, one token short of full
     blocked = residual * pivots * parameters.pivots_block
     typical = residual * short // 2 + blocked
     most = short * (short - 1) // 2 + (residual - short) * short + blocked
-    return SelectionMacs(*((tokens + pairs) * channels for pairs in (typical, most)))
+    return typical, most
 
 
 def paper_macs(text: TextSpec, prompt: Prompt) -> int:

@@ -100,7 +100,7 @@ def prior_document(prior: Prior) -> dict[str, Any]:
 
 
 def check_provenance(
-    prior: Prior, path: Path, spec: ModelSpec, importance: str, prune_layer: int | None
+    prior: Prior, path: Path, spec: ModelSpec, importance: str | None, prune_layer: int | None
 ) -> None:
     """Refuse a prior that says it was measured on another model, or on other importance.
 

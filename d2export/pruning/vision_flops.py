@@ -17,7 +17,8 @@ def vision(
             row of scores, with the keys of the layer itself.
         width: bytes of a value.
     """
-    d, m, patches, n = spec.hidden, spec.mlp, spec.patches_per_side**2, spec.patches_per_side**2 + 1
+    d, m, patches = spec.hidden, spec.mlp, spec.patches_per_side**2
+    n = patches + spec.class_token
     tokens, merged = spec.tokens_per_tile, d * spec.downsample**2
     layer = 4 * n * d * d + 2 * n * n * d + 2 * n * d * m
     macs = (

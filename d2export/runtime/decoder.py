@@ -33,6 +33,10 @@ class Prompt:
         image_lengths: `[I]` int64.
         token_grid: `[V, 2]` float32, token centres, each on the canvas of its own image.
         prior: `[V]` float32; used with a prior file only.
+        text_positions: `[D]` int64, ascending: text that pruning may drop.
+        origin: `[T]` int64, ascending: where these tokens were, before the vision graph left some
+            out.
+        contiguous: whether position ids count the tokens that are left; else they are `origin`.
     """
 
     input_ids: npt.NDArray[np.int64]
@@ -41,6 +45,48 @@ class Prompt:
     image_lengths: npt.NDArray[np.int64]
     token_grid: Float32
     prior: Float32
+    text_positions: npt.NDArray[np.int64]
+    origin: npt.NDArray[np.int64]
+    contiguous: bool = False
+
+    @property
+    def position_ids(self) -> npt.NDArray[np.int64]:
+        """`[T]` int64, from 0."""
+        return np.arange(len(self.origin)) if self.contiguous else self.origin
+
+
+def whole_prompt(
+    input_ids: npt.NDArray[np.int64],
+    image_embeds: npt.NDArray[Any],
+    visual_positions: npt.NDArray[np.int64],
+    image_lengths: npt.NDArray[np.int64],
+    token_grid: Float32,
+    prior: Float32,
+) -> Prompt:
+    """A prompt with all its visual tokens, none of whose words may be dropped."""
+    return Prompt(
+        input_ids,
+        image_embeds,
+        visual_positions,
+        image_lengths,
+        token_grid,
+        prior,
+        np.zeros(0, np.int64),
+        np.arange(len(input_ids)),
+    )
+
+
+def text_prompt(ids: npt.NDArray[np.int64], hidden: int) -> Prompt:
+    """Tokens without an image."""
+    nothing = np.zeros(0, np.int64)
+    return whole_prompt(
+        ids,
+        np.zeros((0, hidden), np.float32),
+        nothing,
+        nothing,
+        np.zeros((0, 2), np.float32),
+        np.zeros(0, np.float32),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +95,7 @@ class Step:
 
     Attributes:
         logits: `[vocab]` float32 of the token to come.
-        positions: `[S]` int32, which of this call's tokens survived.
+        positions: `[S]` int32, which tokens of the prompt survived, as `Prompt.origin` counts.
         seconds: wall time of the graph.
     """
 
@@ -127,8 +173,9 @@ class DecoderRunner:
             BundleError: ONNX Runtime cannot run the graph on it.
         """
         binding = self.session.io_binding()
-        for name, array in self.feeds(prompt, sequence.length).items():
-            binding.bind_ortvalue_input(name, _value(array))
+        feeds = self.feeds(prompt, sequence.length)
+        for name in self._prompt_inputs:
+            binding.bind_ortvalue_input(name, _value(feeds[name]))
         for name, value in sequence.past.items():
             binding.bind_ortvalue_input(name, value)
         for output in self.graph.outputs:
@@ -138,50 +185,40 @@ class DecoderRunner:
         with self.explained():
             self.session.run_with_iobinding(binding)
         seconds = time.perf_counter() - start
-        logits, positions, *present = binding.get_outputs()
-        sequence.past = dict(zip(self._cache_inputs, present, strict=True))
-        sequence.length += len(prompt.input_ids)
-        return Step(logits.numpy()[0], positions.numpy(), seconds)
+        logits, *others = binding.get_outputs()
+        survived = prompt.origin
+        if len(others) > len(self._cache_inputs):  # this decoder prunes
+            survived = survived[others.pop(0).numpy()]
+        sequence.past = dict(zip(self._cache_inputs, others, strict=True))
+        sequence.length += int(prompt.position_ids[-1]) + 1
+        return Step(logits.numpy()[0], survived.astype(np.int32), seconds)
 
     def step(self, sequence: Sequence, token: int) -> Step:
         """Append one token of text."""
-        return self.prefill(sequence, self.text_prompt(np.array([token], np.int64)))
-
-    def text_prompt(self, ids: npt.NDArray[np.int64]) -> Prompt:
-        """Tokens without an image."""
-        nothing = np.zeros(0, np.int64)
-        return Prompt(
-            ids,
-            np.zeros((0, self.text.hidden), np.float32),
-            nothing,
-            nothing,
-            np.zeros((0, 2), np.float32),
-            np.zeros(0, np.float32),
-        )
+        return self.prefill(sequence, text_prompt(np.array([token], np.int64), self.text.hidden))
 
     def feeds(self, prompt: Prompt, before: int = 0) -> dict[str, npt.NDArray[Any]]:
-        """A prompt behind `before` tokens, as inputs of the graph.
+        """A prompt behind `before` positions, as all inputs that a decoder graph may have.
 
         Raises:
             UsageError: together they are longer than the model's context.
         """
-        length = before + len(prompt.input_ids)
+        length = before + int(prompt.position_ids[-1]) + 1
         if length > self.text.max_positions:
             raise UsageError(
                 f"the prompt has {length} tokens, this model's context {self.text.max_positions}",
                 "Use fewer or smaller pictures, or a shorter prompt.",
             )
-        feeds = {
+        return {
             "input_ids": prompt.input_ids[None],
             "image_embeds": np.ascontiguousarray(prompt.image_embeds, self.dtype),
             "visual_positions": prompt.visual_positions,
             "image_lengths": prompt.image_lengths,
             "token_grid": prompt.token_grid,
-            "position_ids": np.arange(before, length)[None],
+            "prior": prompt.prior,
+            "text_positions": prompt.text_positions,
+            "position_ids": (before + prompt.position_ids)[None],
         }
-        if self.bundle.manifest.selector.prior.source == "file":
-            feeds["prior"] = prompt.prior
-        return feeds
 
     def nothing_before(self) -> dict[str, npt.NDArray[Any]]:
         """Keys and values of no token, as inputs of the graph."""
@@ -206,6 +243,11 @@ class DecoderRunner:
     def _cache_inputs(self) -> list[str]:
         names = [value.name for value in self.graph.inputs]
         return [name for name in names if name.startswith("past_key_values.")]
+
+    @cached_property
+    def _prompt_inputs(self) -> list[str]:
+        names = [value.name for value in self.graph.inputs]
+        return [name for name in names if not name.startswith("past_key_values.")]
 
 
 def _value(array: npt.NDArray[Any]) -> onnxruntime.OrtValue:

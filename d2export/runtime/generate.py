@@ -18,9 +18,11 @@ from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
 from d2export.pruning.prior import Prior, outside_seen, read_prior
 from d2export.runtime.decoder import DecoderRunner, Prompt
+from d2export.runtime.prompt import embed_ids
+from d2export.runtime.request import prompt_of
 from d2export.runtime.sampling import Sampling, pick
 from d2export.runtime.tokenizer import BundleTokenizer, Encoded
-from d2export.runtime.vision import VisionRunner
+from d2export.runtime.vision import Inputs, VisionRunner, vision_inputs
 
 Finish = Literal["stop", "length"]
 
@@ -141,10 +143,10 @@ class Generator:
             on_warning(outside)
 
         start = time.perf_counter()
-        embeds = [self.vision.embed(normalize(t.pixels, model.vision.image)) for t in cut]
+        asked = self.see(encoded, [tiles.pixels for tiles in cut], [tiles.grid for tiles in cut])
         vision = time.perf_counter() - start
         sequence = self.decoder.start()
-        step = self.decoder.prefill(sequence, prompt_of(encoded, cut, embeds, self.prior))
+        step = self.decoder.prefill(sequence, asked)
         kept = kept_per_image(encoded, step.positions)
 
         generator = np.random.default_rng(sampling.seed if sampling else 0)
@@ -179,6 +181,43 @@ class Generator:
             Timings(preprocessing, vision, seconds[0], tuple(seconds[1:])),
         )
 
+    def see(
+        self,
+        encoded: Encoded,
+        pixels: Sequence[npt.NDArray[np.uint8]],
+        grids: Sequence[npt.NDArray[np.float32]],
+    ) -> Prompt:
+        """A prompt for the decoder: each image through the vision graph.
+
+        Args:
+            pixels: of each image, `[T, 3, S, S]` tiles.
+            grids: of each image, `[N, 2]` token centres on its canvas.
+        """
+        manifest = self.bundle.manifest
+        plan, image = manifest.plan, manifest.model.vision.image
+        if not plan.in_vision:
+            embeds = [self.vision.embed(normalize(tiles, image)) for tiles in pixels]
+            return prompt_of(encoded, grids, embeds, None, self.prior, plan)
+        seen = [
+            self.vision.infer(self.vision_inputs(encoded, tiles, grid))
+            for tiles, grid in zip(pixels, grids, strict=True)
+        ]
+        kept = [indices for _, indices in seen]
+        return prompt_of(encoded, grids, [e for e, _ in seen], kept, self.prior, plan)
+
+    def vision_inputs(
+        self,
+        encoded: Encoded,
+        pixels: npt.NDArray[np.uint8],
+        grid: npt.NDArray[np.float32],
+    ) -> Inputs:
+        """What the vision graph takes for one image of a prompt, where it prunes."""
+        manifest = self.bundle.manifest
+        words = None
+        if manifest.plan.importance == "text":
+            words = embed_ids(self.bundle, encoded.input_ids[encoded.text_positions])
+        return vision_inputs(pixels, grid, manifest.model.vision, words)
+
     def _check_length(self, prompt: int, new: int) -> None:
         limit = self.bundle.manifest.model.text.max_positions
         if prompt + new > limit:
@@ -187,23 +226,6 @@ class Generator:
                 f"context is {limit}",
                 "Pass a lower --max-new-tokens, fewer or smaller pictures, or a shorter prompt.",
             )
-
-
-def prompt_of(
-    encoded: Encoded,
-    images: Sequence[Tiles],
-    embeds: Sequence[npt.NDArray[Any]],
-    prior: Prior,
-) -> Prompt:
-    """A prompt's text and images as the decoder takes them."""
-    return Prompt(
-        encoded.input_ids,
-        np.concatenate(embeds),
-        encoded.visual_positions,
-        encoded.image_lengths,
-        np.concatenate([tiles.grid for tiles in images]),
-        np.concatenate([prior.layout(len(tiles.pixels)) for tiles in images]),
-    )
 
 
 def kept_per_image(

@@ -33,12 +33,19 @@ def embed_prompt(bundle: Bundle, text: str) -> npt.NDArray[np.float32]:
     ids = load_tokenizer(processor).encode(text, add_special_tokens=False).ids
     if not ids:
         raise UsageError("the prompt is empty", "Pass at least one word.")
-    rows, width = table.shape
-    if max(ids) >= rows:
+    if max(ids) >= table.shape[0]:
         raise UsageError(
-            f"the tokenizer gives id {max(ids)}, the embedding table has {rows} rows",
+            f"the tokenizer gives id {max(ids)}, the embedding table has {table.shape[0]} rows",
             "The tokenizer does not belong to this checkpoint.",
         )
+    return embed_ids(bundle, np.array(ids))
+
+
+def embed_ids(bundle: Bundle, ids: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """`[P, hidden]` input embeddings of token ids, in a bundle that has the table."""
+    table = bundle.manifest.prompt_embedding
+    assert table is not None
+    rows, width = table.shape
     item = 4 if table.dtype == "float32" else 2
     whole = TensorRef(
         bundle.path(table.path),
@@ -47,7 +54,7 @@ def embed_prompt(bundle: Bundle, text: str) -> npt.NDArray[np.float32]:
         STORED[table.dtype],
         (rows, width),
     )
-    return np.concatenate([load(whole.rows(index, index + 1)) for index in ids])
+    return np.concatenate([load(whole.rows(index, index + 1)) for index in ids.tolist()])
 
 
 def read_embeds(path: Path) -> npt.NDArray[np.float32]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TOKENIZER = "tokenizer.json"
 PLACEHOLDER = "<image>"  # where a prompt wants an image
+Span = tuple[int, int]  # of characters
 BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a token of sentencepiece's that is one byte of a character
 HALF_A_CHARACTER = "\ufffd"  # what decoders write for bytes that are no character, or not yet
 
@@ -32,11 +33,13 @@ class Encoded:
         input_ids: `[T]` int64; at visual positions any id.
         visual_positions: `[V]` int64, ascending, image after image.
         image_lengths: `[I]` int64, visual tokens of each image.
+        text_positions: `[D]` int64, ascending: the user's own words, no image and no template.
     """
 
     input_ids: npt.NDArray[np.int64]
     visual_positions: npt.NDArray[np.int64]
     image_lengths: npt.NDArray[np.int64]
+    text_positions: npt.NDArray[np.int64]
 
 
 class BundleTokenizer:
@@ -87,21 +90,27 @@ class BundleTokenizer:
             UsageError: the prompt is empty, has another number of placeholders than there are
                 images, or contains a control token; or the system message has a placeholder.
         """
-        pieces = self._text(prompt, len(image_lengths), system).split(PLACEHOLDER)
+        text, words = self._text(prompt, len(image_lengths), system)
+        pieces = _pieces(text, words)
         image = self.conversation.image
         if image.token is None:
-            ids, positions = self._between(pieces, image_lengths)
+            ids, positions, own = self._between(pieces, image_lengths)
         else:
-            whole = pieces[0]
-            for piece, length in zip(pieces[1:], image_lengths, strict=True):
-                whole += image.before + image.token * length + image.after + piece
-            ids = self._first + self.tokenizer.encode(whole, add_special_tokens=False).ids
+            whole, spans = "", []
+            for (piece, span), length in zip(pieces, [*image_lengths, None], strict=True):
+                spans.append((len(whole) + span[0], len(whole) + span[1]))
+                whole += piece
+                if length is not None:
+                    whole += image.before + image.token * length + image.after
+            ids, own = self._tokens(whole, spans)
+            ids, own = self._first + ids, [at + len(self._first) for at in own]
             image_id = self.tokenizer.token_to_id(image.token)
             positions = [at for at, found in enumerate(ids) if found == image_id]
         return Encoded(
             np.array(ids, np.int64),
             np.array(positions, np.int64),
             np.array(image_lengths, np.int64),
+            np.setdiff1d(np.array(own, np.int64), positions),
         )
 
     def stream(self) -> TextStream:
@@ -118,8 +127,8 @@ class BundleTokenizer:
         bos = self.conversation.bos
         return [] if bos is None else [self.tokenizer.token_to_id(bos)]
 
-    def _text(self, prompt: str, images: int, system: str | None) -> str:
-        """The whole prompt as text, with a placeholder for each image."""
+    def _text(self, prompt: str, images: int, system: str | None) -> tuple[str, Span]:
+        """The whole prompt as text, with a placeholder for each image, and where the words are."""
         for what, given in (("the prompt", prompt), ("--system", system or "")):
             try:
                 given.encode()
@@ -141,33 +150,44 @@ class BundleTokenizer:
             raise UsageError(
                 "this model takes no system message, but --system is given", "Leave it out."
             )
-        asked = prompt.strip()
+        asked, first = prompt.strip(), ""
         if PLACEHOLDER not in asked:
             image = conversation.image
             each = [image.first] if images == 1 else [image.each] * images
-            asked = (
-                "".join(
-                    text.replace("{image}", PLACEHOLDER).replace("{number}", str(number))
-                    for number, text in enumerate(each, 1)
-                )
-                + asked
+            first = "".join(
+                text.replace("{image}", PLACEHOLDER).replace("{number}", str(number))
+                for number, text in enumerate(each, 1)
             )
         text = conversation.opening
         if conversation.system is not None and message is not None:
             text += conversation.system.before + message + conversation.system.after
-        return text + conversation.prompt.before + asked + conversation.prompt.after
+        text += conversation.prompt.before + first
+        return text + asked + conversation.prompt.after, (len(text), len(text) + len(asked))
 
     def _between(
-        self, pieces: Sequence[str], image_lengths: Sequence[int]
-    ) -> tuple[list[int], list[int]]:
+        self, pieces: Sequence[tuple[str, Span]], image_lengths: Sequence[int]
+    ) -> tuple[list[int], list[int], list[int]]:
         """Pieces tokenized one by one with gaps between them, as LLaVA was trained."""
         ids = list(self._first)
         positions: list[int] = []
-        for piece, length in zip(pieces, [*image_lengths, 0], strict=True):
-            ids += self.tokenizer.encode(piece, add_special_tokens=False).ids
+        own: list[int] = []
+        for (piece, span), length in zip(pieces, [*image_lengths, 0], strict=True):
+            tokens, inside = self._tokens(piece, [span])
+            own += [len(ids) + at for at in inside]
+            ids += tokens
             positions += range(len(ids), len(ids) + length)
             ids += [0] * length
-        return ids, positions
+        return ids, positions, own
+
+    def _tokens(self, text: str, spans: Sequence[Span]) -> tuple[list[int], list[int]]:
+        """Ids, and places of those whose characters all lie in one of the `spans`."""
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        inside = [
+            at
+            for at, (start, end) in enumerate(encoding.offsets)
+            if start < end and any(low <= start and end <= high for low, high in spans)
+        ]
+        return encoding.ids, inside
 
     def _check(self, prompt: str, images: int) -> None:
         if not prompt.replace(PLACEHOLDER, "").strip():
@@ -203,6 +223,17 @@ class BundleTokenizer:
         added = self.tokenizer.get_added_tokens_decoder().items()
         allowed = self.conversation.markup
         return {i: token.content for i, token in added if token.content not in allowed}
+
+
+def _pieces(text: str, words: Span) -> list[tuple[str, Span]]:
+    """What lies between the placeholders, and which part of it belongs to `words`."""
+    found = []
+    start = 0
+    for piece in text.split(PLACEHOLDER):
+        low, high = max(words[0] - start, 0), min(words[1] - start, len(piece))
+        found.append((piece, (low, max(low, high))))
+        start += len(piece) + len(PLACEHOLDER)
+    return found
 
 
 class TextStream:

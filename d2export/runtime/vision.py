@@ -122,8 +122,12 @@ class VisionRunner:
         Raises:
             BundleError: ONNX Runtime cannot run the graph on them.
         """
-        embeds, indices = self._answer(["image_embeds", "kept_indices"], inputs)
-        return embeds, indices
+        names = ["image_embeds", "kept_indices"]
+        if not self.bundle.manifest.plan.padded:
+            embeds, indices = self._answer(names, inputs)
+            return embeds, indices
+        embeds, indices, count = self._answer([*names, "count"], inputs)
+        return embeds[: count[0]], indices[: count[0]]
 
     def embed(self, pixel_values: npt.NDArray[np.float32]) -> npt.NDArray[Any]:
         """All visual tokens `[N, hidden]` of one picture, in a bundle of scope `vlm`.
@@ -164,7 +168,7 @@ class VisionRunner:
                     f"prompt_embeds has shape {list(prompt_embeds.shape)}, expected [P, {width}]",
                     "Pass input embeddings of this bundle's language model, a row per token.",
                 )
-        return vision_inputs(tiles, manifest.model.vision, prompt_embeds)
+        return vision_inputs(tiles.pixels, tiles.grid, manifest.model.vision, prompt_embeds)
 
 
 def check_prompt(bundle: Bundle, *, given: bool) -> None:
@@ -180,10 +184,13 @@ def check_prompt(bundle: Bundle, *, given: bool) -> None:
 
 
 def vision_inputs(
-    tiles: Tiles, vision: VisionSpec, prompt_embeds: npt.NDArray[np.float32] | None = None
+    pixels: npt.NDArray[np.uint8],
+    grid: npt.NDArray[np.float32],
+    vision: VisionSpec,
+    prompt_embeds: npt.NDArray[np.float32] | None = None,
 ) -> Inputs:
     """`pixel_values`, `token_grid` and, if there is a prompt, `prompt_embeds`, all float32."""
-    inputs = {"pixel_values": normalize(tiles.pixels, vision.image), "token_grid": tiles.grid}
+    inputs = {"pixel_values": normalize(pixels, vision.image), "token_grid": grid}
     if prompt_embeds is not None:
         inputs["prompt_embeds"] = np.ascontiguousarray(prompt_embeds, np.float32)
     return inputs

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from d2export.bundle.folder import Bundle
 from d2export.errors import UsageError
@@ -13,7 +13,6 @@ from d2export.verify.accuracy import AccuracyReport, Tolerances, compare
 from d2export.verify.reference import Reference, read_reference
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
 
     from d2export.pruning.selection import Scored
@@ -55,7 +54,7 @@ def check_bundle(
             (indices == reference.kept_indices).all()
         )
         if not same and exact is not None:
-            ties = _explain(runner, inputs, exact[name], indices)
+            ties = explain(runner, inputs, exact[name], indices)
         case = compare(name, reference, embeds, indices, tolerances, seconds, ties)
         cases.append(case)
         if progress is not None:
@@ -72,24 +71,26 @@ def stored_references(bundle: Bundle) -> dict[str, Reference]:
     }
 
 
-def _explain(
-    runner: VisionRunner, inputs: Inputs, exact: Scored, indices: npt.NDArray[np.int32]
+def explain(
+    runner: VisionRunner, inputs: Inputs, exact: Scored, indices: npt.NDArray[Any]
 ) -> NearTies:
+    """Why a vision graph kept other tokens than PyTorch did."""
     import torch
 
     from d2export.pruning.selection import Scored
     from d2export.verify.near_ties import examine
 
     manifest = runner.bundle.manifest
-    session = runner.open(manifest.graphs.vision, ("features", "importance"))
-    features, importance = session.run(["features", "importance"], inputs)
+    names = tuple(name for name in ("features", "importance") if name in manifest.layers)
+    session = runner.open(manifest.graphs.vision, names)
+    found = dict(zip(names, map(torch.from_numpy, session.run(list(names), inputs)), strict=True))
     graph = Scored(
-        torch.from_numpy(features), torch.from_numpy(importance), exact.prior, exact.grid
+        found["features"], found.get("importance", exact.importance), exact.prior, exact.grid
     )
     return examine(
         exact,
         graph,
         torch.from_numpy(indices),
-        manifest.selector.parameters(),
+        manifest.plan,
         NEAR_TIE[manifest.precision],
     )

@@ -92,7 +92,7 @@ def bench_vision(
     if runner.bundle.manifest.selector.importance == "text":
         inputs["prompt_embeds"] = random.standard_normal((16, model.text.hidden), np.float32)
     kept = len(runner.infer(inputs)[1])
-    feeds = _selection_inputs(runner, tokens, grid, random)
+    feeds = selection_inputs(runner, tokens, grid, random)
     return StageLatency(
         tiles,
         tokens,
@@ -105,22 +105,29 @@ def bench_vision(
     )
 
 
-def _selection_inputs(
+def selection_inputs(
     runner: VisionRunner, tokens: int, grid: Any, random: np.random.Generator
 ) -> dict[str, Any]:
+    """Random inputs of the bundle's op alone: tokens with a cosine of about 0.8."""
     # A bfloat16 graph takes float32 where it is emulated.
     kinds = {value.name: value.type for value in runner.prune_session.get_inputs()}
     half = kinds["features"] == "tensor(float16)"
     by_name = {value.name: value for value in runner.bundle.manifest.graphs.prune.inputs}
-    heads = len(by_name["importance"].shape) == 3
-    shape = (1, runner.bundle.manifest.model.vision.heads, tokens) if heads else (1, tokens)
-    width = runner.bundle.manifest.model.text.hidden
+    manifest = runner.bundle.manifest
+    heads = "importance" in by_name and len(by_name["importance"].shape) == 3
+    inside = manifest.plan.importance == "llm"
+    count = manifest.model.text.heads if inside else manifest.model.vision.heads
+    shape = (1, count, tokens) if heads else (1, tokens)
+    width = manifest.model.text.hidden
+    if manifest.plan.selector.compares == "features":
+        width = manifest.model.vision.hidden * manifest.model.vision.downsample**2
     features = random.standard_normal(width, np.float32) + 0.5 * random.standard_normal(
         (1, tokens, width), np.float32
     )
-    return {
+    feeds = {
         "features": features.astype(np.float16 if half else np.float32),
         "importance": random.random(shape, np.float32),
         "prior": np.ones(tokens, np.float32),
         "grid": grid,
     }
+    return {name: feeds[name] for name in by_name}

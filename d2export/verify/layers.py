@@ -59,9 +59,9 @@ def compare_layers(
     ours = dict(zip(manifest.layers, session.run(list(manifest.layers), inputs), strict=True))
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
     with torch.inference_mode(), recorded(module.model.tower.layers) as theirs:
-        scored = module.scored(
+        scored = module.look(
             tensors["pixel_values"], tensors["token_grid"], tensors.get("prompt_embeds")
-        )
+        ).scored
         theirs |= {"features": scored.features, "importance": scored.importance}
     return LayerReport(
         limit, tuple(drift(name, ours[name], theirs[name].numpy()) for name in manifest.layers)

@@ -12,11 +12,10 @@ import torch
 
 from d2export.bundle.folder import Bundle
 from d2export.export.pruned_vision import PrunedVision
-from d2export.export.torch_op import prune
 from d2export.export.weights import load_into, stored_prior_slots, stored_refs
 from d2export.models.presets import ModelSpec
 from d2export.models.safetensors_file import TensorRef
-from d2export.pruning.parameters import OP_TYPE, PruneParameters
+from d2export.pruning.plan import Plan
 from d2export.pruning.prior import Prior
 from d2export.pruning.selection import Scored
 from d2export.runtime.vision import Inputs
@@ -38,50 +37,39 @@ def answer(module: PrunedVision, pixels: npt.NDArray[np.uint8], inputs: Inputs) 
     tensors = {name: torch.from_numpy(values) for name, values in inputs.items()}
     start = time.perf_counter()
     with torch.inference_mode():
-        scored = module.scored(
+        looked = module.look(
             tensors["pixel_values"],
             tensors["token_grid"],
             tensors.get("prompt_embeds"),
             tiles_at_once=TILES_AT_ONCE,
         )
-        kept, indices = prune(OP_TYPE, *scored, parameters=module.parameters_of_op)
+        kept, indices, *count = module.choose(looked)
+        filled = int(count[0]) if count else len(indices)
     seconds = time.perf_counter() - start
     reference = Reference(
         pixels=pixels,
         token_grid=inputs["token_grid"],
-        image_embeds=kept[0].numpy(),
-        kept_indices=indices[0].numpy(),
+        image_embeds=kept[:filled].numpy(),
+        kept_indices=indices[:filled].numpy(),
         prompt_embeds=inputs.get("prompt_embeds"),
     )
-    return Answer(reference, scored, seconds)
+    return Answer(reference, looked.scored, seconds)
 
 
 def load_module(bundle: Bundle) -> PrunedVision:
     """The float32 model of a bundle, from its manifest and the weights its graph refers to."""
     manifest = bundle.manifest
     graph = bundle.path(manifest.graphs.vision.path)
-    weights, prior = stored_refs(graph), stored_prior_slots(graph)
-    return module_of(
-        _spec(bundle),
-        manifest.selector.parameters(),
-        manifest.selector.importance,
-        manifest.selector.importance_layer or 0,
-        prior,
-        weights,
-    )
+    prior = stored_prior_slots(graph) if manifest.selector.prior.source == "file" else None
+    return module_of(_spec(bundle), manifest.plan, prior, stored_refs(graph))
 
 
 def module_of(
-    spec: ModelSpec,
-    parameters: PruneParameters,
-    importance: str,
-    cls_layer: int,
-    prior: Prior | None,
-    refs: Mapping[str, TensorRef],
+    spec: ModelSpec, plan: Plan, prior: Prior | None, refs: Mapping[str, TensorRef]
 ) -> PrunedVision:
     """The float32 model with its weights; arguments as those of `PrunedVision`."""
     with torch.device("meta"):
-        module = PrunedVision(spec, parameters, importance, cls_layer, prior)
+        module = PrunedVision(spec, plan, prior)
     module.model.to_empty(device="cpu")
     load_into(module.model, refs)
     return module.eval()

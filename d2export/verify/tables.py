@@ -70,6 +70,14 @@ def accuracy_table(report: AccuracyReport) -> str:
 def near_tie_line(name: str, ties: NearTies) -> str:
     """Why the tokens kept of a picture differ."""
     verdict = "near-ties" if ties.explained else "NOT explained by near-ties"
+    if not ties.threshold:
+        verdict = "rounding" if ties.explained else "NOT explained by rounding"
+        return (
+            f"{name}: {ties.tokens} tokens differ, {verdict}: the rule on the graph's own values "
+            f"{'keeps' if ties.replayed else 'does NOT keep'} the same; scores moved by "
+            f"{ties.score_gap:.1e}, similarities by {ties.similarity_gap:.1e} "
+            f"(limit {ties.limit:.0e})"
+        )
     return (
         f"{name}: {ties.tokens} tokens differ, {verdict}: scores within "
         f"{ties.score_gap:.1e}, similarities within {ties.similarity_gap:.1e} of theta "

@@ -11,19 +11,22 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.errors import UsageError
-from d2export.models.tiling import normalize
 from d2export.progress import Progress
 from d2export.runtime.decoder import Prompt
 from d2export.runtime.decoder_part import DecoderPart
 from d2export.runtime.generate import Generator
 from d2export.verify.accuracy import Tolerances
-from d2export.verify.check import NEAR_TIE
+from d2export.verify.check import NEAR_TIE, explain
 from d2export.verify.tables import near_tie_line, plural, table
 from d2export.verify.vlm_reference import VlmReference, read_vlm_reference
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from d2export.pruning.selection import Scored
     from d2export.verify.near_ties import NearTies
+
+    Decided = tuple[Scored | None, Tensor | None]
 
 
 @dataclass(frozen=True)
@@ -135,14 +138,15 @@ def check_vlm(
     generator: Generator,
     references: Mapping[str, VlmReference] | None = None,
     *,
-    exact: Mapping[str, Scored | None] | None = None,
+    exact: Mapping[str, Decided] | None = None,
     progress: Progress | None = None,
 ) -> VlmReport:
     """Compare the graphs with PyTorch's answers.
 
     Args:
         references: by name; those stored in the bundle if None.
-        exact: what PyTorch decided on, by name, to explain kept tokens that differ.
+        exact: what PyTorch decided on, by name, to explain kept tokens that differ: the values of
+            a rule, and the attention of words.
 
     Raises:
         UsageError: there is nothing to compare with.
@@ -160,8 +164,8 @@ def check_vlm(
     asked = bundle.manifest.tolerances
     cases = []
     for name, reference in stored.items():
-        scored = exact.get(name) if exact is not None else None
-        cases.append(_compare(generator, name, reference, scored))
+        decided = exact[name] if exact is not None else (None, None)
+        cases.append(_compare(generator, name, reference, decided))
         if progress is not None:
             case = cases[-1]
             progress.note(
@@ -177,20 +181,9 @@ def check_vlm(
     )
 
 
-def _compare(
-    generator: Generator, name: str, reference: VlmReference, exact: Scored | None
-) -> VlmCase:
-    image = generator.bundle.manifest.model.vision.image
-    pixels = [normalize(tiles, image) for tiles in reference.images()]
-    embeds = [generator.vision.embed(tiles) for tiles in pixels]  # opens the session, too
-    prompt = Prompt(
-        reference.input_ids,
-        np.concatenate(embeds),
-        reference.visual_positions,
-        reference.image_lengths,
-        reference.token_grid,
-        np.concatenate([generator.prior.layout(int(count)) for count in reference.tiles]),
-    )
+def _compare(generator: Generator, name: str, reference: VlmReference, exact: Decided) -> VlmCase:
+    images, grids = reference.images(), reference.grids()
+    prompt = generator.see(reference.encoded(), images, grids)
     decoder = generator.decoder
     sequence = decoder.start()
     step = decoder.prefill(sequence, prompt)
@@ -204,9 +197,8 @@ def _compare(
     theirs = np.intersect1d(reference.positions, reference.visual_positions)
     same = np.array_equal(positions, reference.positions)
     ties = None
-    if not same and exact is not None:
-        kept = np.flatnonzero(np.isin(reference.visual_positions, positions))
-        ties = _explain(generator, prompt, exact, kept)
+    if not same:
+        ties = _explain(generator, reference, prompt, exact, positions)
     return VlmCase(
         name,
         len(reference.tiles),
@@ -215,7 +207,7 @@ def _compare(
         len(theirs),
         len(np.intersect1d(theirs, positions)),
         same,
-        _error(prompt.image_embeds[reference.rows], reference.image_embeds),
+        _embeddings_error(prompt, reference),
         _error(logits, reference.logits),
         len(reference.tokens),
         equal,
@@ -225,9 +217,55 @@ def _compare(
 
 
 def _explain(
+    generator: Generator,
+    reference: VlmReference,
+    prompt: Prompt,
+    exact: Decided,
+    positions: npt.NDArray[np.int32],
+) -> NearTies | None:
+    """Why other tokens survived than PyTorch kept, if it was asked."""
+    plan = generator.bundle.manifest.plan
+    scored, attention = exact
+    visual = reference.visual_positions
+    if plan.in_vision and scored is not None:
+        seen = np.flatnonzero(np.isin(visual, prompt.origin[prompt.visual_positions]))
+        images, grids = reference.images(), reference.grids()
+        inputs = generator.vision_inputs(reference.encoded(), images[0], grids[0])
+        ties = explain(generator.vision, inputs, scored, seen)
+        if ties.tokens or not plan.in_decoder:
+            return ties
+    if attention is not None and attention.shape[1] == len(prompt.visual_positions):
+        return _explain_correlation(generator, prompt, attention, positions)
+    if plan.in_decoder and scored is not None:
+        kept = np.flatnonzero(np.isin(visual, positions))
+        return _explain_rule(generator, prompt, scored, kept)
+    return None
+
+
+def _explain_correlation(
+    generator: Generator, prompt: Prompt, exact: Tensor, positions: npt.NDArray[np.int32]
+) -> NearTies:
+    import torch
+
+    from d2export.verify.near_ties import examine_correlation
+
+    manifest = generator.bundle.manifest
+    (attention,) = DecoderPart(generator.decoder, ("attention",))(prompt)
+    return examine_correlation(
+        exact,
+        torch.from_numpy(attention),
+        torch.from_numpy(prompt.visual_positions),
+        torch.from_numpy(prompt.text_positions),
+        torch.from_numpy(np.searchsorted(prompt.origin, positions)),
+        len(prompt.origin),
+        manifest.plan,
+        NEAR_TIE[manifest.precision],
+    )
+
+
+def _explain_rule(
     generator: Generator, prompt: Prompt, exact: Scored, kept: npt.NDArray[np.intp]
 ) -> NearTies:
-    """Whether the graph's decisions about a prompt with one image were nearly even."""
     import torch
 
     from d2export.pruning.selection import Scored
@@ -249,9 +287,17 @@ def _explain(
         exact,
         graph,
         torch.from_numpy(kept),
-        manifest.selector.parameters(),
+        manifest.plan,
         NEAR_TIE[manifest.precision],
     )
+
+
+def _embeddings_error(prompt: Prompt, reference: VlmReference) -> float:
+    """Of the stored rows that the graph's prompt has, too."""
+    visual = prompt.origin[prompt.visual_positions]
+    theirs = reference.visual_positions[reference.rows]
+    _, ours, stored = np.intersect1d(visual, theirs, return_indices=True)
+    return _error(prompt.image_embeds[ours], reference.image_embeds[stored])
 
 
 def _error(answered: npt.NDArray[Any], expected: npt.NDArray[np.float32]) -> float:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from d2export.engine.custom_op import Implementation
-from d2export.runtime.decoder import Prompt
 from d2export.runtime.generate import Generator
-from d2export.verify.latency import Latency, measure
+from d2export.runtime.tokenizer import Encoded
+from d2export.verify.latency import Latency, measure, selection_inputs
 from d2export.verify.tables import table
 
 TEXT_TOKENS = 32  # of the prompt, behind its image
@@ -50,38 +50,32 @@ def bench_vlm(
     manifest = generator.bundle.manifest
     model, random = manifest.model, np.random.default_rng(seed)
     tokens, size = tiles * model.vision.tokens_per_tile, model.vision.image.size
-    pixels = random.standard_normal((tiles, 3, size, size), np.float32)
+    pixels = random.integers(0, 256, (tiles, 3, size, size), np.uint8)
     width = model.text.hidden
     features = random.standard_normal(width, np.float32) + 0.5 * random.standard_normal(
         (tokens, width), np.float32
     )
     ids = random.integers(0, model.text.vocab, tokens + TEXT_TOKENS)
-    prompt = Prompt(
-        ids,
-        features,
-        np.arange(tokens),
-        np.array([tokens]),
-        random.uniform(0, tokens**0.5, (tokens, 2)).astype(np.float32),
-        generator.prior.layout(tiles),
-    )
-    decoder = generator.decoder
-    kept = len(decoder.prefill(decoder.start(), prompt).positions) - TEXT_TOKENS
+    words = np.arange(tokens, tokens + TEXT_TOKENS - 1)
+    encoded = Encoded(ids, np.arange(tokens), np.array([tokens]), words)
+    grid = random.uniform(0, tokens**0.5, (tokens, 2)).astype(np.float32)
+    plan, decoder = manifest.plan, generator.decoder
+    prompt = generator.see(encoded, [pixels], [grid])
+    if not plan.in_vision:
+        prompt = replace(prompt, image_embeds=features)
+    survived = decoder.prefill(decoder.start(), prompt).positions
+    kept = int((survived < tokens).sum())
     sequence = decoder.start()
     decoder.prefill(sequence, prompt)
     answer = itertools.cycle(ids.tolist())
     timed = {"warmup": warmup, "iterations": iterations}
-    feeds = {
-        "features": features[None],
-        "importance": random.random((1, model.text.heads, tokens), np.float32),
-        "prior": prompt.prior,
-        "grid": prompt.token_grid,
-    }
+    feeds = selection_inputs(generator.vision, tokens, grid, random)
     prune = generator.vision.prune_session
     return VlmLatency(
         tiles,
         tokens,
         kept,
-        measure(lambda: generator.vision.embed(pixels), **timed),
+        measure(lambda: generator.see(encoded, [pixels], [grid]), **timed),
         measure(lambda: decoder.prefill(decoder.start(), prompt), **timed),
         measure(lambda: decoder.step(sequence, next(answer)), **timed),
         measure(lambda: prune.run(None, feeds), **timed),

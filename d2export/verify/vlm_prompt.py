@@ -49,6 +49,8 @@ def _random_prompt(text: TextSpec, lengths: Sequence[int]) -> Encoded:
         ids += random.integers(0, text.vocab, RANDOM_TOKENS).tolist()
         positions += range(len(ids), len(ids) + length)
         ids += [0] * length
+    length = len(ids)
+    words = np.arange(length - RANDOM_TOKENS, length - 1)  # all behind the images but the last
     return Encoded(
-        np.array(ids, np.int64), np.array(positions, np.int64), np.array(lengths, np.int64)
+        np.array(ids, np.int64), np.array(positions, np.int64), np.array(lengths, np.int64), words
     )

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.errors import BundleError
+from d2export.runtime.tokenizer import Encoded
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +23,9 @@ class VlmReference:
         input_ids: `[L]` int64.
         visual_positions: `[V]` int64.
         image_lengths: `[I]` int64.
+        text_positions: `[D]` int64, the user's own words.
         token_grid: `[V, 2]` float32.
-        rows: `[E]` int64, the visual tokens whose embeddings are stored.
+        rows: `[E]` int64, the visual tokens whose embeddings are stored, counted over all images.
         image_embeds: `[E, hidden]` float32.
         positions: `[S]` int32, what survived of the prompt.
         logits: `[vocab]` float32, of the first token of the answer.
@@ -35,6 +37,7 @@ class VlmReference:
     input_ids: npt.NDArray[np.int64]
     visual_positions: npt.NDArray[np.int64]
     image_lengths: npt.NDArray[np.int64]
+    text_positions: npt.NDArray[np.int64]
     token_grid: npt.NDArray[np.float32]
     rows: npt.NDArray[np.int64]
     image_embeds: npt.NDArray[np.float32]
@@ -45,6 +48,16 @@ class VlmReference:
     def images(self) -> list[npt.NDArray[np.uint8]]:
         """The tiles of each image."""
         return np.split(self.pixels, np.cumsum(self.tiles)[:-1])
+
+    def grids(self) -> list[npt.NDArray[np.float32]]:
+        """The token centres of each image."""
+        return np.split(self.token_grid, np.cumsum(self.image_lengths)[:-1])
+
+    def encoded(self) -> Encoded:
+        """The prompt."""
+        return Encoded(
+            self.input_ids, self.visual_positions, self.image_lengths, self.text_positions
+        )
 
     def save(self, path: Path) -> None:
         """Write a compressed .npz."""

@@ -38,6 +38,7 @@ from d2export.export.vision_graph import write_graphs
 from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 
 source, target, copy = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "copied"
 checkpoint = open_checkpoint(source, layouts.is_needed)
@@ -46,9 +47,7 @@ write_graphs(
     target,
     checkpoint.spec,
     layouts.resolve(checkpoint.tensors, checkpoint.spec),
-    PruneParameters(keep=64),
-    importance="cls",
-    cls_layer=checkpoint.spec.vision.layers - 2,
+    d2_plan(PruneParameters(keep=64), "cls", checkpoint.spec.vision.layers - 2),
     prior=None,
     precision="fp32",
     opset=17,
@@ -67,6 +66,7 @@ from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
 from d2export.models.text_layouts import resolve_text
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 
 source, target = Path(sys.argv[1]), Path(sys.argv[2])
 checkpoint = open_checkpoint(source)
@@ -76,9 +76,8 @@ write_vlm_graphs(
     checkpoint.spec,
     layouts.resolve(checkpoint.tensors, checkpoint.spec)
     | resolve_text(checkpoint.tensors, checkpoint.spec),
-    PruneParameters(keep=64),
-    prune_layer=2,
-    prior="none",
+    d2_plan(PruneParameters(keep=64)),
+    prior=None,
     precision="fp16",
     opset=17,
     copy_weights=False,
@@ -97,6 +96,7 @@ from torch.export import Dim
 from d2export.export.pruned_decoder import PrunedDecoder
 from d2export.models.presets import preset
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 
 warnings.simplefilter("ignore")
 spec = replace(preset(sys.argv[1]).text, layers=int(sys.argv[3]))
@@ -104,7 +104,7 @@ keep = PruneParameters(keep_permille=1000)
 # The library's op has no translation outside the project: nothing is pruned here.
 import d2export.export.pruned_decoder as module
 module.prune_positions = lambda states, *_: torch.arange(states.shape[1])
-decoder = PrunedDecoder(spec, keep, 1, "none").eval()
+decoder = PrunedDecoder(spec, d2_plan(keep, layer=1)).eval()
 past = [torch.zeros(1, spec.kv_heads, 7, spec.head_dim) for _ in range(2 * spec.layers)]
 sequence, visual, before = Dim("sequence", min=1), Dim("visual", min=1), Dim("past", min=1)
 arguments = {

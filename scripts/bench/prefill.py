@@ -39,7 +39,8 @@ from d2export.models.presets import ModelSpec, TextSpec, preset
 from d2export.models.tiling import token_grid
 from d2export.pipeline import export
 from d2export.pruning.parameters import PruneParameters
-from d2export.runtime.decoder import DecoderRunner, Prompt
+from d2export.pruning.plan import d2_plan
+from d2export.runtime.decoder import DecoderRunner, Prompt, whole_prompt
 from d2export.runtime.generate import Generator
 from d2export.verify.vlm_check import VlmReport, check_vlm
 
@@ -72,7 +73,7 @@ def prompt_of(spec: ModelSpec, tokens: int) -> Prompt:
     ids = random.integers(0, spec.text.vocab, len(grid) + TEXT_TOKENS)
     lengths = np.array([len(grid)])
     ones = np.ones(len(grid), np.float32)
-    return Prompt(ids, features, np.arange(4, 4 + len(grid)), lengths, grid, ones)
+    return whole_prompt(ids, features, np.arange(4, 4 + len(grid)), lengths, grid, ones)
 
 
 def keeping(bundle: Bundle, spec: ModelSpec, permille: int) -> Bundle:
@@ -80,10 +81,8 @@ def keeping(bundle: Bundle, spec: ModelSpec, permille: int) -> Bundle:
     graph = bundle.manifest.graphs.decoder
     assert graph is not None
     path = f"onnx/decoder-{permille}.onnx"
-    parameters = PruneParameters(keep_permille=permille)
-    model = trace_decoder(
-        spec.text, parameters, prune_layer=PRUNE_LAYER, prior="none", opset=bundle.manifest.opset
-    )
+    plan = d2_plan(PruneParameters(keep_permille=permille), layer=PRUNE_LAYER)
+    model = trace_decoder(spec.text, plan, bundle.manifest.opset)
     weights = PlacedWeights(stored_refs(bundle.path(graph.path)), "copied")
     frequencies = {"model.text.inverse_frequencies": inverse_frequencies(spec.text).numpy()}
     write_graph(model, bundle.root / path, weights, frequencies, "fp32")

@@ -154,10 +154,9 @@ def read_photo(path: Path) -> Photo:
     projected, pooled, attention = [], [], []
     with torch.inference_mode():
         for one in tiles.split(1):
-            states, row = model.tower(one, spec.vision.layers - 2)
-            patches = states[:, 1:]
-            projected.append(model.projector(patches)[0])
-            attention.append(model.projector.merge_attention(row)[0].mean(dim=0))
+            patches, row = model.tower(one, spec.vision.layers - 2)
+            projected.append(model.projector(model.projector.merge(patches))[0])
+            attention.append(model.projector.merge_relation(row)[0].mean(dim=0))
             side = round(patches.shape[1] ** 0.5)
             squares = patches[0].T.unflatten(1, (side, side))
             pooled.append(torch.nn.functional.avg_pool2d(squares, 2).flatten(1).T)

@@ -119,7 +119,7 @@ def test_a_path_that_is_no_folder(folder: Path, tmp_path: Path) -> None:
         (b'{"a":' * 1_000_000, "is damaged: it is nested too deep"),
         (b" " * (MAX_MANIFEST_BYTES + 1), "has more than 16777216 bytes"),
         (b'{"schema": 1, "schema": 1}', 'is an object with the key "schema" twice'),
-        (b'{"schema": NaN}', "schema is NaN, expected 2"),
+        (b'{"schema": NaN}', "schema is NaN, expected 3"),
     ],
 )
 def test_a_damaged_manifest_is_refused(folder: Path, content: bytes, problem: str) -> None:

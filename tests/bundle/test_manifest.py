@@ -51,9 +51,9 @@ def test_round_trip_through_json(document: dict[str, Any]) -> None:
 
 def test_the_digest_covers_everything_else_in_canonical_form(document: dict[str, Any]) -> None:
     assert sign(document) == document
-    document["selector"]["alpha"] = 1.0
+    document["selector"]["settings"]["alpha"] = 1.0
     assert "manifest.json was edited after the build: its digest is" in refused(document)
-    assert Manifest.from_json(sign(document)).selector.alpha == 1.0
+    assert Manifest.from_json(sign(document)).selector.settings["alpha"] == 1.0
 
 
 def test_layout_and_key_order_are_no_edit(document: dict[str, Any]) -> None:
@@ -63,18 +63,18 @@ def test_layout_and_key_order_are_no_edit(document: dict[str, Any]) -> None:
 
 def test_a_newer_schema_is_refused_before_anything_else() -> None:
     with pytest.raises(BundleError) as caught:
-        Manifest.from_json({"schema": 3, "graphs": "something new"}, "out/manifest.json")
+        Manifest.from_json({"schema": 4, "graphs": "something new"}, "out/manifest.json")
     assert caught.value.problem == (
-        "out/manifest.json: the bundle has schema 3, this d2export reads 2"
+        "out/manifest.json: the bundle has schema 4, this d2export reads 3"
     )
     assert caught.value.hint == "Upgrade d2export: pip install --upgrade d2export"
 
 
 def test_an_older_schema_is_refused() -> None:
-    assert refused({"schema": 1}) == "manifest.json: the bundle has schema 1, this d2export reads 2"
+    assert refused({"schema": 2}) == "manifest.json: the bundle has schema 2, this d2export reads 3"
 
 
-@pytest.mark.parametrize("schema", ["2", True, None, 2.0, [2]])
+@pytest.mark.parametrize("schema", ["3", True, None, 3.0, [3]])
 def test_a_schema_that_never_was_is_refused(document: dict[str, Any], schema: object) -> None:
     document["schema"] = schema
     assert refused(document).startswith("manifest.json: schema is ")
@@ -88,8 +88,16 @@ def test_a_schema_that_never_was_is_refused(document: dict[str, Any], schema: ob
         (("scope",), "llm", 'scope is "llm", expected "vision" or "vlm"'),
         (("scope",), "vlm", "graphs.decoder is null, expected a value in scope vlm"),
         (("model", "text", "layers"), 0, "model.text.layers is 0, expected at least 1"),
-        (("selector", "prune_layer"), 2, "selector.prune_layer is given, expected null in scope"),
-        (("selector", "importance"), "llm", 'selector.importance is "llm", expected "cls", "text"'),
+        (("selector", "prune_layer"), 2, "selector.prune_layer is given, expected null for"),
+        (
+            ("selector", "importance"),
+            "llm",
+            'selector.importance is "llm", expected "cls" or "text"',
+        ),
+        (("selector", "importance"), None, 'selector.importance is null, expected "cls" or "text"'),
+        (("selector", "settings", "alpha"), 2.0, "selector is contradictory (alpha is 2.0,"),
+        (("selector", "settings"), {"beta": 1}, "selector is contradictory (selector 'd2' has no"),
+        (("selector", "max_keep"), 9, "selector.min_keep is null beside max_keep 9, expected"),
         (("selector", "prior", "path"), "prior.json", "selector.prior.path is "),
         (
             ("graphs", "vision", "inputs", 0, "shape"),

@@ -19,6 +19,7 @@ from d2export.models.decoder import inverse_frequencies
 from d2export.models.presets import TextSpec
 from d2export.models.safetensors_file import TensorToWrite, read_header, write
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from tests import full_attention
 from tests.full_attention import Prompt
 from tests.models.test_decoder import SPECS, ours, theirs
@@ -62,7 +63,7 @@ def export(
     opset: int = 17,
     precision: str = "fp32",
 ) -> Path:
-    model = trace_decoder(spec, parameters, prune_layer=LAYER, prior=prior, opset=opset)
+    model = trace_decoder(spec, d2_plan(parameters, layer=LAYER, prior=prior), opset)
     constants = {"model.text.inverse_frequencies": inverse_frequencies(spec).numpy()}
     path = folder / "decoder.onnx"
     write_graph(model, path, placed(folder, spec, weights), constants, precision)

@@ -17,6 +17,7 @@ from d2export.models.decoder import inverse_frequencies
 from d2export.models.presets import TextSpec, preset
 from d2export.models.safetensors_file import TensorToWrite, encode, read_header, write
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from tests import full_attention
 from tests.export.test_decoder_graph import error, generate, prompt_of
 from tests.models.test_decoder import ours, theirs
@@ -67,7 +68,7 @@ def test_equals_whole_attention(tmp_path: Path, name: str) -> None:
     model = scaled(theirs(spec))
     model.set_attn_implementation("eager")
     weights = stored(tmp_path, spec, model)
-    graph = trace_decoder(spec, KEEP, prune_layer=1, prior="none", opset=17)
+    graph = trace_decoder(spec, d2_plan(KEEP, layer=1), 17)
     constants = {"model.text.inverse_frequencies": inverse_frequencies(spec).numpy()}
     write_graph(graph, tmp_path / "decoder.onnx", weights, constants, "fp32")
     prompt, ids, visual = prompt_of(model, spec, *VISUAL)

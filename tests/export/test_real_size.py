@@ -18,13 +18,14 @@ from d2export.export.vision_graph import write_graphs
 from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 
 checkpoint = open_checkpoint(Path(sys.argv[1]), layouts.is_needed)
 target = Path(sys.argv[2])
 target.mkdir()
 placed = write_graphs(
     target, checkpoint.spec, layouts.resolve(checkpoint.tensors, checkpoint.spec),
-    PruneParameters(keep=64), importance="cls", cls_layer=22, prior=None, precision="fp16",
+    d2_plan(PruneParameters(keep=64), "cls", 22), prior=None, precision="fp16",
     opset=17, copy_weights=sys.argv[3] == "copied",
 )
 assert placed.mode == sys.argv[3]

@@ -21,6 +21,7 @@ from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
 from d2export.models.presets import ModelSpec
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from d2export.pruning.prior import Prior
 from tests.small_checkpoints import LAYOUT_NAMES, write_small_checkpoint
 
@@ -84,16 +85,14 @@ def export(
         target,
         checkpoint.spec,
         refs,
-        parameters,
-        importance=importance,
-        cls_layer=LAYER,
+        d2_plan(parameters, importance, LAYER),
         prior=prior,
         precision=precision,
         opset=opset,
         copy_weights=copy_weights,
     )
     assert weights.mode == ("copied" if copy_weights else "linked")
-    module = PrunedVision(checkpoint.spec, parameters, importance, LAYER, prior).eval()
+    module = PrunedVision(checkpoint.spec, d2_plan(parameters, importance, LAYER), prior).eval()
     load_into(module.model, refs)
     return Exported(target, checkpoint.spec, module, precision)
 
@@ -234,7 +233,7 @@ def test_norms_softmax_importance_and_residual_stream_stay_float32(tmp_path):
 def test_the_layers_named_for_comparison_are_in_the_graph(tmp_path):
     exported = export(tmp_path)
     produced = {name for node in exported.graph.node for name in node.output}
-    assert set(layer_names(exported.spec)) <= produced
+    assert set(layer_names(exported.spec, d2_plan(KEEP, "cls", LAYER))) <= produced
 
 
 def test_nothing_of_the_exporting_machine_is_in_the_file(tmp_path):

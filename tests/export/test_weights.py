@@ -17,6 +17,7 @@ from d2export.models import layouts
 from d2export.models.checkpoint import open_checkpoint
 from d2export.models.safetensors_file import load
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from d2export.pruning.prior import Prior
 from tests.small_checkpoints import write_small_checkpoint
 
@@ -95,9 +96,7 @@ def test_the_graph_says_where_every_weight_lies(checkpoint, refs, target, copy):
         target,
         checkpoint.spec,
         refs,
-        PruneParameters(keep=2),
-        importance="cls",
-        cls_layer=1,
+        d2_plan(PruneParameters(keep=2), "cls", 1),
         prior=prior,
         precision="fp32",
         opset=17,

@@ -33,7 +33,7 @@ def test_features_equal_transformers(layout, tmp_path):
     with torch.inference_mode():
         expected = theirs.model.get_image_features(pixels)
         expected = getattr(expected, "pooler_output", expected)
-        features, _ = ours(pixels)
+        features = ours(pixels).tokens
     expected = torch.stack(list(expected)) if isinstance(expected, (list, tuple)) else expected
     torch.testing.assert_close(features, expected.view_as(features), rtol=0, atol=5e-6)
 
@@ -54,7 +54,7 @@ def test_a_merged_token_has_its_patches_attention():
     projector = Projector(PRESETS["internvl2.5-1b"].vision, text_hidden=8)
     side = 32
     attention = torch.arange(side * side, dtype=torch.float32).view(1, 1, -1)
-    merged = projector.merge_attention(attention).view(16, 16)
+    merged = projector.merge_relation(attention).view(16, 16)
     patches = attention.view(side, side)
     assert merged[0, 0] == patches[0:2, 0:2].sum()
     assert merged[3, 5] == patches[6:8, 10:12].sum()

@@ -32,6 +32,7 @@ from d2export.pruning.flops import (
     text_parameters,
 )
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from d2export.pruning.vision_flops import vision, vision_parameters
 from tests.models.test_decoder import SPECS
 
@@ -108,7 +109,7 @@ def test_pruned_decoder(name: str, prior: str) -> None:
     # them, and they are gone, unless they are rows of a fused weight.
     unread = 0 if spec.fused_qkv else 2 * spec.kv_heads * spec.head_dim * spec.hidden
     unread *= prompt.importance_rows
-    model = PrunedDecoder(spec, KEEP_FOUR, LAYER, prior)
+    model = PrunedDecoder(spec, d2_plan(KEEP_FOUR, layer=LAYER, prior=prior))
     present: list[torch.Tensor] = []
 
     def call(new: int, visual: int, past: list[torch.Tensor], start: int) -> None:
@@ -116,10 +117,10 @@ def test_pruned_decoder(name: str, prior: str) -> None:
             torch.zeros(1, new, dtype=torch.int64),
             torch.randn(visual, spec.hidden),
             torch.arange(visual),
-            torch.tensor([visual] if visual else [], dtype=torch.int64),
-            torch.randn(visual, 2),
             torch.arange(start, start + new).unsqueeze(0),
             past,
+            torch.tensor([visual] if visual else [], dtype=torch.int64),
+            torch.randn(visual, 2),
         )[2]
 
     for parameter in model.parameters():
@@ -140,7 +141,7 @@ def test_pruned_decoder(name: str, prior: str) -> None:
 @pytest.mark.parametrize(("name", "projections"), [("llama", 3), ("internlm2", 1)])
 def test_the_graph_has_no_products_but_those_counted(name: str, projections: int) -> None:
     spec = replace(SPECS[name], layers=4)
-    model = trace_decoder(spec, KEEP_FOUR, prune_layer=LAYER, prior="none", opset=17)
+    model = trace_decoder(spec, d2_plan(KEEP_FOUR, layer=LAYER), 17)
     products = sum(node.op_type in ("MatMul", "Gemm") for node in model.graph)
     layer, row, head = projections + 2 + 1 + 3, 2, 1
     assert products == spec.layers * layer + row + head
@@ -149,9 +150,7 @@ def test_the_graph_has_no_products_but_those_counted(name: str, projections: int
 def test_the_graph_shares_the_keys_of_the_cls_row() -> None:
     def products(importance: str) -> int:
         pocket = PRESETS["pocket"]
-        model = trace_vision(
-            pocket, KEEP_FOUR, importance=importance, cls_layer=2, prior=None, opset=17
-        )
+        model = trace_vision(pocket, d2_plan(KEEP_FOUR, importance, 2), prior=None, opset=17)
         merge_repeated(model)
         return sum(node.op_type in ("MatMul", "Gemm") for node in model.graph)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from d2export.pruning.parameters import PruneParameters
+from d2export.pruning.plan import d2_plan
 from d2export.pruning.selection import Scored, select
 from d2export.verify.near_ties import examine
 
@@ -23,7 +24,7 @@ def scored(importance, features=None):
 
 def explain(exact, graph, parameters, indices=None):
     answered = select(*graph, parameters)[0] if indices is None else torch.tensor(indices)
-    return examine(exact, graph, answered, parameters, LIMIT)
+    return examine(exact, graph, answered, d2_plan(parameters, "uniform"), LIMIT)
 
 
 def test_two_scores_that_were_almost_equal():
