@@ -72,8 +72,8 @@ struct Workspace {
     float* scores;            // [B, N], importance, the mean over heads
     double* left;             // [B, N], of each direction, outside the span of the kept ones
     double* basis;            // [B, N, M], rows of the Cholesky factor
-    Offer* offers;            // [2, B, teams], in even steps and in odd ones
-    std::uint64_t* nearness;  // [2, B, N / 2], in even rounds and in odd ones
+    Offer* offers;            // [2, B, N / 8], of each block, in even steps and in odd ones
+    std::uint64_t* nearness;  // [2, B, N / 2], rules::rank_key, in even rounds and in odd ones
 };
 
 struct Problem {

@@ -13,15 +13,15 @@
 
 namespace d2export::cuda {
 
-inline constexpr std::uint16_t kGone =
-    0xFFFE;  // no place; even, so that nothing is compared with it
+// No place. It is even, so that nothing is compared with the token.
+inline constexpr std::uint16_t kGone = 0xFFFE;
 static_assert(kMaxTokens < kGone);
 
 struct DeduplicateShared {
     std::uint16_t place[kMaxTokens];  // of each token, or kGone
     LeastShared<std::uint64_t> least;
     float nearest[kRowsAtOnce][kPartsOfRow + 1];  // so that rows start in other banks
-    std::int32_t removed[rules::kRemovedAtOnce];  // the how manieth even places
+    std::int32_t removed[rules::kRemovedAtOnce];  // places, halved
 };
 
 // One round, the same for all pictures.
@@ -57,7 +57,8 @@ D2EXPORT_PHASE void find_nearness(Block& block, const Problem& problem, const Te
             float nearest = -INFINITY;
             D2EXPORT_UNROLL(16)  // as many loads on their way
             for (std::int32_t i = part; i < tokens; i += kPartsOfRow) {
-                nearest = shared.place[i] % 2 == 1 ? fmaxf(nearest, row[i]) : nearest;
+                const float cosine = row[i];
+                nearest = shared.place[i] % 2 == 1 ? fmaxf(nearest, cosine) : nearest;
             }
             shared.nearest[mine][part] = nearest;
         });
