@@ -58,7 +58,7 @@ D2EXPORT_PHASE void find_nearness(Block& block, const Problem& problem, const Te
             D2EXPORT_UNROLL(16)  // as many loads on their way
             for (std::int32_t i = part; i < tokens; i += kPartsOfRow) {
                 const float cosine = row[i];
-                nearest = shared.place[i] % 2 == 1 ? fmaxf(nearest, cosine) : nearest;
+                nearest = fmaxf(nearest, shared.place[i] % 2 == 1 ? cosine : -INFINITY);
             }
             shared.nearest[mine][part] = nearest;
         });

@@ -27,7 +27,8 @@ D2EXPORT_PHASE void find_nearest(Block& block, const Problem& problem) {
                 float largest = -INFINITY;
                 D2EXPORT_UNROLL(16)  // as many loads on their way
                 for (std::int32_t i = part; i < tokens; i += kPartsOfRow) {
-                    largest = i == first + mine ? largest : fmaxf(largest, row[i]);
+                    const float cosine = row[i];
+                    largest = fmaxf(largest, i == first + mine ? -INFINITY : cosine);
                 }
                 shared.largest[mine][part] = largest;
             }
