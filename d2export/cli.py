@@ -307,7 +307,7 @@ def models(
 
 @app.command()
 def selectors(as_json: Json = False) -> None:
-    """List the ways to choose tokens, what each needs, and what can be set."""
+    """List the ways to choose tokens, and what can be set."""
     from d2export.inspection import selector_facts, selector_table
 
     finish(selector_facts(), selector_table(), as_json)

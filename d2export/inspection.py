@@ -75,7 +75,7 @@ def _importance(selector: Selector) -> str:
     if selector.importance is None:
         return "none"
     if selector.importance_layer is not None:
-        return f"{selector.importance} (vision layer {selector.importance_layer})"
+        return f"{selector.importance} (attention of vision layer {selector.importance_layer})"
     if selector.importance == "llm" and selector.prune_layer is not None:
         return f"llm (attention of layer {selector.prune_layer - 1})"
     return selector.importance

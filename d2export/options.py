@@ -168,23 +168,28 @@ class ExportOptions:
             )
 
     def _check_scope(self) -> None:
-        plan = self._plan(0)
         inside = {
             "--prune-layer": self.prune_layer != PRUNE_LAYER,
             f"--prior {SHALLOW}": self.prior_source == SHALLOW,
         }
-        for option, given in inside.items():
-            if given and not plan.in_decoder:
+        only_vlm = {**inside, "--prompt": self.prompt is not None}
+        for option, given in only_vlm.items():
+            if given and self.scope != "vlm":
                 raise UsageError(
-                    f"{option} goes with pruning inside the language model, but scope "
-                    f"'{self.scope}' with importance '{self.importance_source or 'none'}' prunes "
-                    "before it",
-                    "Leave it out, or pass --scope vlm with --importance llm.",
+                    f"{option} goes with scope 'vlm', not '{self.scope}'",
+                    "Leave it out, or pass --scope vlm.",
                 )
-        if self.prompt is not None and self.scope != "vlm":
+            if given and option in inside and not self._plan(0).in_decoder:
+                raise UsageError(
+                    f"{option} goes with pruning inside the language model, but selector "
+                    f"'{self.selector}' with importance '{self.importance_source or 'none'}' "
+                    "prunes before it",
+                    "Leave it out, or pass --selector d2 --importance llm.",
+                )
+        if self.prompt_embeds is not None and self.scope == "vlm":
             raise UsageError(
-                f"--prompt goes with scope 'vlm', not '{self.scope}'",
-                "Leave it out, or pass --scope vlm.",
+                "--prompt-embeds goes with scope 'vision'; scope 'vlm' reads the prompt itself",
+                "Leave it out, or pass --prompt.",
             )
         if self.prune_layer < 1:
             raise UsageError(

@@ -240,17 +240,19 @@ def test_several_pictures_in_scope_vision(
             "  The shallow layer must lie below the one whose attention is the importance.",
         ),
         (
-            ("--importance", "cls"),
-            "--importance is 'cls', expected one of llm in scope vlm\n"
-            "  Pass one of them, or leave --importance out for llm.",
+            ("--importance", "random"),
+            "--importance is 'random', expected one of llm, cls, text, uniform for selector 'd2' "
+            "in scope vlm\n  Pass one of them, or leave --importance out for llm.",
         ),
         (
             ("--importance-layer", "1"),
-            "--importance-layer goes with importance 'cls', not 'llm'\n  Leave it out.",
+            "--importance-layer goes with importance 'cls', not 'llm'\n"
+            "  Leave it out, or pass --importance cls.",
         ),
         (
             ("--prompt-embeds", "x.npy"),
-            "--prompt-embeds goes with importance 'text', not 'llm'\n  Leave it out.",
+            "--prompt-embeds goes with scope 'vision'; scope 'vlm' reads the prompt itself\n"
+            "  Leave it out, or pass --prompt.",
         ),
         (("--prompt", " "), "the prompt is empty\n  Pass --prompt with at least one word."),
         (
@@ -320,7 +322,8 @@ def test_a_scope_that_is_none(refused: Refused) -> None:
         "  Pass one of them, or leave --scope out for vision."
     )
     assert refused("--importance", "llm", scope="vision").startswith(
-        "--importance is 'llm', expected one of cls, text, uniform in scope vision\n"
+        "--importance is 'llm', expected one of cls, text, uniform for selector 'd2' in scope "
+        "vision\n"
     )
 
 

@@ -19,7 +19,8 @@ from d2export.models.presets import PRESETS
 from tests.command import ENVIRONMENT, PROGRAM, Caller, finish, names, start
 
 COMMANDS = (
-    *("build", "export", "check", "bench", "run", "inspect", "models", "doctor"),
+    *("build", "export", "check", "bench", "run", "inspect", "models"),
+    *("selectors", "doctor"),
     "calibrate prior",
 )
 PICTURES = ["four-by-three", "landscape", "square"]

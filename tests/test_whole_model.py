@@ -125,7 +125,10 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     model.save_pretrained(folder / "checkpoint")
     for name, keep in (("everything", "all"), ("pruned", str(KEEP))):
         options = d2export.ExportOptions(
-            str(folder / "checkpoint"), scope="vlm", keep=keep, alpha=0.7, theta=0.5
+            str(folder / "checkpoint"),
+            scope="vlm",
+            keep=keep,
+            settings={"alpha": 0.7, "theta": 0.5},
         )
         export(options, folder / name)
     return Whole(model, folder / "everything", folder / "pruned")

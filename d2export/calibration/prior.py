@@ -98,7 +98,15 @@ def calibrate_prior(
     path = Path(output)
     _check_free(path, force)
     files = picture_files(Path(images), limit)
-    measuring = _Measuring(read_bundle(Path(bundle)), prompt, provider, threads)
+    opened = read_bundle(Path(bundle))
+    if opened.manifest.graphs.decoder is not None and opened.manifest.selector.importance != "llm":
+        selector = opened.manifest.selector
+        raise UsageError(
+            f"{bundle} has selector '{selector.name}' with importance "
+            f"'{selector.importance or 'none'}', so its language model measures none",
+            "Build it with --scope vlm --selector d2.",
+        )
+    measuring = _Measuring(opened, prompt, provider, threads)
     vision, key = measuring.bundle.manifest.model.vision, key_of(measuring.bundle, prompt)
     with _alone(path):
         _check_free(path, force)  # another process may have ended just now

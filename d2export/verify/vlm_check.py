@@ -164,7 +164,7 @@ def check_vlm(
     asked = bundle.manifest.tolerances
     cases = []
     for name, reference in stored.items():
-        decided = exact[name] if exact is not None else (None, None)
+        decided = (exact or {}).get(name, (None, None))
         cases.append(_compare(generator, name, reference, decided))
         if progress is not None:
             case = cases[-1]

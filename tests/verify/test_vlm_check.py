@@ -76,7 +76,7 @@ def test_a_graph_that_selects_otherwise_fails(tmp_path: Path) -> None:
     explained = check_vlm(
         generator,
         {name: answer.reference for name, answer in answers.items()},
-        exact={name: answer.scored for name, answer in answers.items()},
+        exact={name: (found.scored, found.attention) for name, found in answers.items()},
     )
     # PyTorch's selection on the graph's own scores gives other tokens: rounding is not to blame.
     differing = [case.near_ties for case in explained.cases if not case.positions_equal]
