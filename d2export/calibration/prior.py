@@ -20,7 +20,7 @@ from d2export.bundle.lock import locked
 from d2export.calibration.importance import ImportanceRunner
 from d2export.calibration.partial import Partial, Picture, continued, key_of
 from d2export.calibration.pictures import named, picture_files, text_name
-from d2export.errors import BundleError, ImageError, OutputError
+from d2export.errors import BundleError, ImageError, OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
 from d2export.progress import Progress
