@@ -239,8 +239,9 @@ class ExportOptions:
         Raises:
             UsageError: the model lacks what the selector reads, or has no such layer.
         """
-        layer = self.cls_layer(spec.vision) if self.importance_source == "cls" else 0
-        plan = self._plan(layer)
+        plan = self._plan(0)
+        if plan.in_vision and plan.importance == "cls":
+            plan = self._plan(self.cls_layer(spec.vision))
         if plan.in_decoder:
             self.check_prune_layer(spec.text)
         return plan

@@ -117,17 +117,20 @@ def selection_inputs(
     heads = "importance" in by_name and len(by_name["importance"].shape) == 3
     inside = manifest.plan.importance == "llm"
     count = manifest.model.text.heads if inside else manifest.model.vision.heads
-    shape = (1, count, tokens) if heads else (1, tokens)
+    # With a budget for each tile, the op has a row for each.
+    rows = tokens // manifest.model.vision.tokens_per_tile if manifest.plan.by_tile else 1
+    tokens //= rows
+    shape = (rows, count, tokens) if heads else (rows, tokens)
     width = manifest.model.text.hidden
     if manifest.plan.selector.compares == "features":
         width = manifest.model.vision.hidden * manifest.model.vision.downsample**2
     features = random.standard_normal(width, np.float32) + 0.5 * random.standard_normal(
-        (1, tokens, width), np.float32
+        (rows, tokens, width), np.float32
     )
     feeds = {
         "features": features.astype(np.float16 if half else np.float32),
         "importance": random.random(shape, np.float32),
         "prior": np.ones(tokens, np.float32),
-        "grid": grid,
+        "grid": grid[:tokens],
     }
     return {name: feeds[name] for name in by_name}
