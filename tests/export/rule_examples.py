@@ -14,14 +14,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2export.export.ops import OPS
+from d2export.export.ops import CORRELATION_OP_TYPE, OPS
 from d2export.pruning.parameters import OP_TYPE, POSITIONS_OP_TYPE
 from d2export.pruning.rules import dart, deduplicate, dpp, elbow, max_min
 from d2export.pruning.rules.vectors import mean_over_heads
 
 ELBOWS = ("ElbowPrune", "ElbowPrunePadded")
-# D2Prune and D2PrunePositions have tests of their own.
-OP_TYPES = [op_type for op_type in OPS if op_type not in (OP_TYPE, POSITIONS_OP_TYPE)]
+ON_THEIR_OWN = (OP_TYPE, POSITIONS_OP_TYPE, CORRELATION_OP_TYPE)  # ops with tests of their own
+OP_TYPES = [op_type for op_type in OPS if op_type not in ON_THEIR_OWN]
 ROUNDED = ("DartPrune",)  # the others compare what the order of adding leaves as it is
 NOISE, NOISY_COPIES = 1e-5, 8
 Generator = np.random.Generator
