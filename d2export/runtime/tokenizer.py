@@ -180,13 +180,16 @@ class BundleTokenizer:
         return ids, positions, own
 
     def _tokens(self, text: str, spans: Sequence[Span]) -> tuple[list[int], list[int]]:
-        """Ids, and places of those whose characters all lie in one of the `spans`."""
+        """Ids, and places of those whose characters lie in one of the `spans`.
+
+        A blank before the first word may be outside: tokenizers make it a part of that word.
+        """
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
-        inside = [
-            at
-            for at, (start, end) in enumerate(encoding.offsets)
-            if start < end and any(low <= start and end <= high for low, high in spans)
-        ]
+        inside = []
+        for at, (start, end) in enumerate(encoding.offsets):
+            own = end - len(text[start:end].lstrip(" ") or text[start:end])
+            if start < end and any(low <= own and end <= high for low, high in spans):
+                inside.append(at)
         return encoding.ids, inside
 
     def _check(self, prompt: str, images: int) -> None:
