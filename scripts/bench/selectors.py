@@ -3,9 +3,11 @@
     python scripts/bench/selectors.py [--runs 3] [--tokens 576] [--tokens 3328] [--quick]
 
 One run, one thread, float32, width 4,096: medians of each selector's rule as the torch reference,
-as the ONNX function in ONNX Runtime and as native code, where there is such. Features resemble each
-other as those of a picture do (cosine 0.8). Importance is given, for d2 and fastv the attention row
-of 32 heads, whose mean is taken in the measured time; random and uniform make theirs in it.
+as the ONNX function in ONNX Runtime and as native code, where there is such. Time is the process's
+CPU time, which with one thread is the clock's unless something else runs on the core. Features
+resemble each other as those of a picture do (cosine 0.8). Importance is given, for d2 and fastv the
+attention row of 32 heads, whose mean is taken in the measured time; random and uniform make theirs
+in it.
 
 The share is computed, not measured: selection / (MACs saved / rate). The MACs are those of
 InternVL2.5-8B's 32 layers by d2export/pruning/flops.py, with 64 tokens of text, pruned before layer
@@ -132,13 +134,13 @@ def as_onnx(scores: Scores, line: Tensor) -> bytes:
 
 
 def median_ms(call: Call, runs: int) -> tuple[float, Tensor]:
-    """After one call that is not counted, at least `runs` and as many as fit in 0.2 seconds."""
+    """CPU time, after one call that is not counted, of at least `runs` calls and 0.2 seconds."""
     answer = call()
     times: list[float] = []
     while len(times) < runs or (sum(times) < 0.2 and len(times) < 200):
-        start = time.perf_counter()
+        start = time.process_time()
         call()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
     return 1e3 * statistics.median(times), answer
 
 
