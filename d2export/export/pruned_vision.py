@@ -8,16 +8,15 @@ import torch
 from torch import Tensor, nn
 
 from d2export.export.ops import PADDED_OP_TYPE
-from d2export.export.torch_op import prune
+from d2export.export.torch_op import prune, symbolic_kept
 from d2export.models.presets import ModelSpec
 from d2export.models.vision_tower import Seen, VisionModel
 from d2export.pruning.importance import text_relevance, uniform
-from d2export.pruning.parameters import Budget
 from d2export.pruning.plan import Plan
 from d2export.pruning.prior import Prior
 from d2export.pruning.rules import RULES
 from d2export.pruning.rules.plain import random_scores, stride_scores
-from d2export.pruning.selection import Scored
+from d2export.pruning.selection import Scored, mean_over_heads
 
 
 class Looked(NamedTuple):
@@ -110,10 +109,7 @@ class PrunedVision(nn.Module):
                 related = related.transpose(0, 1).flatten(1).unsqueeze(0)
         importance = self._importance(tokens, related, prompt_embeds)
         if self.plan.by_tile:  # the op has one prior for all rows: divide before
-            mean = (
-                importance if importance.dim() == 2 else importance.sum(dim=1) / importance.shape[1]
-            )
-            importance = mean / (prior + self.plan.eps)
+            importance = mean_over_heads(importance) / (prior + self.plan.eps)
             prior = torch.ones_like(prior[0])
         compared = features if self.plan.selector.compares == "features" else tokens
         return Looked(tokens, Scored(compared, importance, prior, grid))
@@ -145,15 +141,10 @@ class PrunedVision(nn.Module):
         if source == "random":
             return random_scores(ones.flatten(), int(self.plan.settings["seed"])).view_as(ones)
         if source == "stride":
-            return ones * stride_scores(ones[0], _kept(self.plan.parameters, ones.shape[1]))
+            budget = self.plan.parameters
+            kept = symbolic_kept(budget.keep, budget.keep_permille, ones.shape[1])
+            return ones * stride_scores(ones[0], kept)
         return ones
-
-
-def _kept(budget: Budget, tokens: int) -> int:
-    """`budget.kept(tokens)` for a symbolic number of tokens, too."""
-    wanted = budget.keep or torch.sym_max(1, tokens * budget.keep_permille // 1000)
-    kept: int = torch.sym_min(wanted, tokens)
-    return kept
 
 
 class WholeVision(nn.Module):

@@ -65,6 +65,13 @@ def correlated_positions(
     return result
 
 
+def symbolic_kept(keep: int, keep_permille: int, tokens: int) -> int:
+    """`Budget.kept`, for a symbolic number of tokens, too."""
+    wanted = keep or torch.sym_max(1, tokens * keep_permille // 1000)
+    kept: int = torch.sym_min(wanted, tokens)
+    return kept
+
+
 def overload(op_type: str) -> torch._ops.OpOverload:
     """What a traced program calls."""
     found: torch._ops.OpOverload = getattr(getattr(torch.ops, DOMAIN), op_type).default
@@ -86,9 +93,9 @@ def _prune_shapes(
 ) -> tuple[Tensor, Tensor]:
     features = tensors[0]
     batch, tokens, width = features.shape
+    kept: int | torch.SymInt
     if rule.counted:
-        keep, permille = attributes["keep"], attributes["keep_permille"]
-        kept = torch.sym_min(keep or torch.sym_max(1, tokens * permille // 1000), tokens)
+        kept = symbolic_kept(attributes["keep"], attributes["keep_permille"], tokens)
     else:
         kept = torch.library.get_ctx().new_dynamic_size()
     return (

@@ -11,8 +11,6 @@ DOMAIN = "d2export"
 OP_TYPE = "D2Prune"
 POSITIONS_OP_TYPE = "D2PrunePositions"
 OP_VERSION = 1
-# What importance comes from, by scope; the first is the default.
-IMPORTANCE_SOURCES = {"vision": ("cls", "text", "uniform"), "vlm": ("llm",)}
 
 _FLOAT32_MAX = (2 - 2**-23) * 2.0**127
 

@@ -44,7 +44,7 @@ class Plan:
     @property
     def padded(self) -> bool:
         """Whether the vision graph's outputs have `max_keep` rows, and a count."""
-        return bool(self.settings.get("static", False))
+        return self.in_vision and bool(self.settings.get("static", False))
 
     @property
     def by_tile(self) -> bool:

@@ -86,10 +86,16 @@ def _select_in_torch(
     return torch.stack(rows)
 
 
+def mean_over_heads(importance: Tensor) -> Tensor:
+    """`[B, N]` of `[B, N]` or `[B, H, N]`."""
+    return importance if importance.dim() == 2 else importance.sum(dim=1) / importance.shape[1]
+
+
 def debias(importance: Tensor, prior: Tensor, eps: float) -> Tensor:
     """`[B, N]` scores `a / (prior + eps)`, `a` being the mean over heads if there are any."""
-    a = importance if importance.dim() == 2 else importance.sum(dim=1) / importance.shape[1]
-    return a / (prior + torch.tensor(eps, dtype=torch.float32, device=prior.device))
+    return mean_over_heads(importance) / (
+        prior + torch.tensor(eps, dtype=torch.float32, device=prior.device)
+    )
 
 
 def rank(importance: Tensor, prior: Tensor, eps: float) -> Tensor:
@@ -196,11 +202,16 @@ def _independent_set(
     return members
 
 
-def _validate(features: Tensor, importance: Tensor, prior: Tensor, grid: Tensor) -> None:
+def check_features(features: Tensor) -> None:
+    """Raise a ValueError unless `features` is `[B, N, C]` of a type that can be selected from."""
     if features.dim() != 3:
         raise ValueError(f"features has shape {list(features.shape)}, expected [B, N, C]")
     if features.dtype not in (torch.float32, torch.float16, torch.bfloat16):
         raise ValueError(f"features is {features.dtype}, expected float32, float16 or bfloat16")
+
+
+def check_importance(importance: Tensor, features: Tensor) -> None:
+    """Raise a ValueError unless it is float32 `[B, N]` or `[B, H, N]` for these features."""
     batch, tokens, _ = features.shape
     shape = list(importance.shape)
     if shape != [batch, tokens] and (len(shape) != 3 or [shape[0], shape[2]] != [batch, tokens]):
@@ -209,10 +220,21 @@ def _validate(features: Tensor, importance: Tensor, prior: Tensor, grid: Tensor)
         )
     if importance.dim() == 3 and importance.shape[1] == 0:
         raise ValueError("importance has 0 heads, expected at least 1")
+    _check_float32("importance", importance)
+
+
+def _validate(features: Tensor, importance: Tensor, prior: Tensor, grid: Tensor) -> None:
+    check_features(features)
+    check_importance(importance, features)
+    tokens = features.shape[1]
     if list(prior.shape) != [tokens]:
         raise ValueError(f"prior has shape {list(prior.shape)}, expected [{tokens}]")
     if list(grid.shape) != [tokens, 2]:
         raise ValueError(f"grid has shape {list(grid.shape)}, expected [{tokens}, 2]")
-    for name, tensor in (("importance", importance), ("prior", prior), ("grid", grid)):
-        if tensor.dtype != torch.float32:
-            raise ValueError(f"{name} is {tensor.dtype}, expected float32")
+    _check_float32("prior", prior)
+    _check_float32("grid", grid)
+
+
+def _check_float32(name: str, tensor: Tensor) -> None:
+    if tensor.dtype != torch.float32:
+        raise ValueError(f"{name} is {tensor.dtype}, expected float32")

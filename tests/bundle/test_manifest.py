@@ -13,10 +13,11 @@ import pytest
 
 import d2export
 from d2export.bundle.manifest import Manifest
-from d2export.bundle.records import FileEntry
+from d2export.bundle.records import FileEntry, Selector
 from d2export.bundle.strict_json import Range
 from d2export.errors import BundleError
 from d2export.models.presets import POCKET_VIT
+from d2export.pruning.selectors import SELECTORS, SOURCES
 from tests.sample_bundle import sample_manifest, sign
 
 SCHEMA_FILE = Path(d2export.__file__).parent / "bundle" / "manifest.schema.json"
@@ -54,6 +55,12 @@ def test_the_digest_covers_everything_else_in_canonical_form(document: dict[str,
     document["selector"]["settings"]["alpha"] = 1.0
     assert "manifest.json was edited after the build: its digest is" in refused(document)
     assert Manifest.from_json(sign(document)).selector.settings["alpha"] == 1.0
+
+
+def test_every_selector_can_be_in_a_manifest() -> None:
+    names, sources = (get_type_hints(Selector)[name] for name in ("name", "importance"))
+    assert set(get_args(names)) == set(SELECTORS)
+    assert set(get_args(get_args(sources)[0])) == set(SOURCES)
 
 
 def test_layout_and_key_order_are_no_edit(document: dict[str, Any]) -> None:
@@ -97,6 +104,11 @@ def test_a_schema_that_never_was_is_refused(document: dict[str, Any], schema: ob
         (("selector", "importance"), None, 'selector.importance is null, expected "cls" or "text"'),
         (("selector", "settings", "alpha"), 2.0, "selector is contradictory (alpha is 2.0,"),
         (("selector", "settings"), {"beta": 1}, "selector is contradictory (selector 'd2' has no"),
+        (
+            ("selector", "position_ids"),
+            "contiguous",
+            'selector.position_ids is "contiguous", expected "original"',
+        ),
         (("selector", "max_keep"), 9, "selector.min_keep is null beside max_keep 9, expected"),
         (("selector", "prior", "path"), "prior.json", "selector.prior.path is "),
         (

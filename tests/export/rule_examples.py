@@ -17,7 +17,7 @@ from torch import Tensor
 from d2export.export.ops import CORRELATION_OP_TYPE, OPS
 from d2export.pruning.parameters import OP_TYPE, POSITIONS_OP_TYPE
 from d2export.pruning.rules import dart, deduplicate, dpp, elbow, max_min
-from d2export.pruning.rules.vectors import mean_over_heads
+from d2export.pruning.selection import mean_over_heads
 
 ELBOWS = ("ElbowPrune", "ElbowPrunePadded")
 ON_THEIR_OWN = (OP_TYPE, POSITIONS_OP_TYPE, CORRELATION_OP_TYPE)  # ops with tests of their own

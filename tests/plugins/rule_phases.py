@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from d2export.pruning.rules import deduplicate, dpp, max_min
-from d2export.pruning.rules.vectors import mean_over_heads
+from d2export.pruning.selection import mean_over_heads
 from tests.plugins.drivers import ORDERS, Drivers
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)  # in the order of d2export::DataType

@@ -18,8 +18,13 @@ from d2export.pruning.rule_parameters import (
     MaxMinParameters,
 )
 from d2export.pruning.rules import dart, deduplicate, dpp, elbow, max_min
-from d2export.pruning.rules.vectors import mean_over_heads
-from d2export.pruning.selection import Implementation, implementation
+from d2export.pruning.selection import (
+    Implementation,
+    check_features,
+    check_importance,
+    implementation,
+    mean_over_heads,
+)
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ class Rule:
 def _max_min(
     features: Tensor, parameters: MaxMinParameters, using: Implementation | None = None
 ) -> Tensor:
-    _check(features)
+    check_features(features)
     if _is_native(features, using):
         return torch.from_numpy(native.select_max_min(features.detach(), parameters))
     rows = [max_min.reference(image, parameters) for image in features]
@@ -62,7 +67,8 @@ def _dpp(
     parameters: DppParameters,
     using: Implementation | None = None,
 ) -> Tensor:
-    _check(features, importance)
+    check_features(features)
+    check_importance(importance, features)
     if _is_native(features, using):
         inputs = features.detach(), importance.detach()
         return torch.from_numpy(native.select_dpp(*inputs, parameters))
@@ -77,7 +83,8 @@ def _deduplicate(
     parameters: DeduplicateParameters,
     using: Implementation | None = None,
 ) -> Tensor:
-    _check(features, importance)
+    check_features(features)
+    check_importance(importance, features)
     if _is_native(features, using):
         inputs = features.detach(), importance.detach()
         return torch.from_numpy(native.select_deduplicate(*inputs, parameters))
@@ -87,13 +94,14 @@ def _deduplicate(
 
 
 def _dart(features: Tensor, parameters: DartParameters) -> Tensor:
-    _check(features)
+    check_features(features)
     rows = [dart.reference(image, parameters) for image in features]
     return _stacked(rows, features, parameters)
 
 
 def _elbow(features: Tensor, importance: Tensor, parameters: ElbowParameters) -> Tensor:
-    _check(features, importance)
+    check_features(features)
+    check_importance(importance, features)
     if len(features) != 1:
         raise ValueError(f"features has {len(features)} images: how many stay differs, expected 1")
     return elbow.reference(mean_over_heads(importance)[0], parameters).unsqueeze(0)
@@ -109,25 +117,6 @@ def _stacked(rows: list[Tensor], features: Tensor, parameters: Budget) -> Tensor
         return torch.stack(rows)
     shape = (0, parameters.kept(features.shape[1]))
     return torch.empty(shape, dtype=torch.int32, device=features.device)
-
-
-def _check(features: Tensor, importance: Tensor | None = None) -> None:
-    if features.dim() != 3:
-        raise ValueError(f"features has shape {list(features.shape)}, expected [B, N, C]")
-    if features.dtype not in (torch.float32, torch.float16, torch.bfloat16):
-        raise ValueError(f"features is {features.dtype}, expected float32, float16 or bfloat16")
-    if importance is None:
-        return
-    batch, tokens, _ = features.shape
-    shape = list(importance.shape)
-    if shape != [batch, tokens] and (len(shape) != 3 or [shape[0], shape[2]] != [batch, tokens]):
-        raise ValueError(
-            f"importance has shape {shape}, expected [{batch}, {tokens}] or [{batch}, H, {tokens}]"
-        )
-    if importance.dim() == 3 and importance.shape[1] == 0:
-        raise ValueError("importance has 0 heads, expected at least 1")
-    if importance.dtype != torch.float32:
-        raise ValueError(f"importance is {importance.dtype}, expected float32")
 
 
 RULES = {

@@ -40,11 +40,6 @@ def whole_directions(features: Tensor) -> Tensor:
     return torch.where(directed, (unit * WHOLE).round(), torch.zeros_like(unit))
 
 
-def mean_over_heads(importance: Tensor) -> Tensor:
-    """`[B, N]` of `[B, N]` or `[B, H, N]`."""
-    return importance if importance.dim() == 2 else importance.sum(dim=1) / importance.shape[1]
-
-
 def descending(scores: Tensor) -> Tensor:
     """`[N]` int64 token ids, highest score first, ties by lower index, NaN last."""
     missing = scores.isnan()

@@ -12,9 +12,9 @@ from d2export.pruning.rules.vectors import (
     descending,
     directions,
     finite,
-    mean_over_heads,
     whole_directions,
 )
+from d2export.pruning.selection import mean_over_heads
 from tests.rule_cases import INF, NAN, normal, rows, scores_of_any_kind, seeds, shuffled
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
