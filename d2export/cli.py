@@ -288,6 +288,15 @@ def inspect(
 
 
 @app.command()
+def report(bundle: BundleArg, as_json: Json = False) -> None:
+    """Make report.html of a bundle again, from what it stores."""
+    from d2export.report.write import write_report
+
+    path = write_report(bundle)
+    finish({"report": str(path)}, str(path), as_json)
+
+
+@app.command()
 def models(
     flops: Annotated[
         bool, typer.Option("--flops", help="Count what pruning saves in the language model.")

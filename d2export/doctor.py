@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 from dataclasses import asdict, dataclass
@@ -77,7 +78,7 @@ def examine(bundle: Path | None = None) -> Findings:
         Finding(module, _version(name), use, remedy) for name, module, use, remedy in PACKAGES
     )
     misfits = () if bundle is None else tuple(_misfits(bundle, packages))
-    return Findings(_machine(), packages, _native_parts(), str(bundle) if bundle else None, misfits)
+    return Findings(machine(), packages, _native_parts(), str(bundle) if bundle else None, misfits)
 
 
 def report_text(findings: Findings) -> str:
@@ -102,11 +103,13 @@ def report_text(findings: Findings) -> str:
     return "\n".join(lines)
 
 
-def _machine() -> dict[str, str]:
+def machine() -> dict[str, str]:
+    """What there is to compute with, in words."""
     return {
         "d2export": __version__,
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.1f} GB",
         "free disk": f"{shutil.disk_usage(Path.cwd()).free / 1e9:.1f} GB",
@@ -161,6 +164,21 @@ def _providers() -> str:
     import onnxruntime
 
     return ", ".join(onnxruntime.get_available_providers())
+
+
+def _processor() -> str:
+    """As the system names it; a Jetson's by the board."""
+    for path, pattern in (
+        ("/proc/device-tree/model", r"(.+?)\0?$"),
+        ("/proc/cpuinfo", r"^model name\s*:\s*(.+)$"),
+    ):
+        try:
+            found = re.search(pattern, Path(path).read_text(errors="replace"), re.MULTILINE)
+        except OSError:
+            continue
+        if found:
+            return found[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def _gpu() -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from d2export.bundle.folder import Bundle
+from d2export.bundle.manifest import Manifest
 from d2export.bundle.records import Graph, Selector
 from d2export.counts_table import TEXT_TOKENS, counts_text, most_tokens
 from d2export.models.presets import PRESETS
@@ -23,22 +24,10 @@ CACHE = (".key", ".value")  # how the names of a decoder's keys and values end
 def summary(bundle: Bundle) -> str:
     """A bundle on one screen."""
     manifest = bundle.manifest
-    model, selector = manifest.model, manifest.selector
-    origin = {
-        "hub": f"{model.id} at {model.revision}",
-        "folder": f"{model.id}",
-        "random": f"random weights, seed {model.random_seed}",
-    }[model.source]
     size = sum(entry.bytes for entry in manifest.files.values()) / 1e6
     facts = [
         ("bundle", str(bundle.root)),
-        ("model", f"{model.name} ({origin})"),
-        ("keeps", f"{_kept(selector)}, {model.vision.tokens_per_tile} tokens per tile"),
-        ("selector", _selector(selector)),
-        ("importance", _importance(selector)),
-        ("prunes", _place(manifest.plan)),
-        ("prior", selector.prior.source),
-        ("precision", f"{manifest.precision}, opset {manifest.opset}"),
+        *plan_facts(manifest),
         ("weights", _weights(bundle)),
         ("size", f"{size:,.1f} MB in {len(manifest.files)} files"),
         ("references", ", ".join(entry.name for entry in manifest.references)),
@@ -51,6 +40,25 @@ def summary(bundle: Bundle) -> str:
     screen = "\n".join(f"{key:<{width}}  {value}" for key, value in facts)
     counts = counts_of(bundle)
     return f"{screen}\n\n{counts}" if counts else screen
+
+
+def plan_facts(manifest: Manifest) -> list[tuple[str, str]]:
+    """Which model prunes how, in words."""
+    model, selector = manifest.model, manifest.selector
+    origin = {
+        "hub": f"{model.id} at {model.revision}",
+        "folder": f"{model.id}",
+        "random": f"random weights, seed {model.random_seed}",
+    }[model.source]
+    return [
+        ("model", f"{model.name} ({origin})"),
+        ("keeps", f"{_kept(selector)}, {model.vision.tokens_per_tile} tokens per tile"),
+        ("selector", _selector(selector)),
+        ("importance", _importance(selector)),
+        ("prunes", _place(manifest.plan)),
+        ("prior", selector.prior.source),
+        ("precision", f"{manifest.precision}, opset {manifest.opset}"),
+    ]
 
 
 def _kept(selector: Selector) -> str:

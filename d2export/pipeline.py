@@ -24,6 +24,9 @@ from d2export.models.source import open_source
 from d2export.options import ExportOptions
 from d2export.progress import Progress
 from d2export.pruning.prior import check_provenance, read_prior
+from d2export.report import selections
+from d2export.report.environment import environment_of
+from d2export.report.write import write_report
 from d2export.runtime.prompt import read_embeds
 from d2export.verify.report import BuildReport
 from d2export.verify.tables import plural
@@ -91,8 +94,10 @@ def build(
             )
         with progress.stage("measuring latency"):
             latency = scope.bench(accuracy)  # type: ignore[arg-type]
-        report = BuildReport(accuracy, latency, scope.seconds(), counts_of(bundle))
+        environment = environment_of(provider, threads)
+        report = BuildReport(accuracy, latency, scope.seconds(), counts_of(bundle), environment)
         report.write(folder / "report.json")
+        write_report(folder)
         progress.write_log(folder / "build.log")
     return report
 
@@ -145,8 +150,8 @@ def _export_into(
             progress.warning("no hard link can be made to the checkpoint: its weights were copied")
 
     with progress.stage(f"asking PyTorch about {plural(len(images), 'picture')}"):
-        (folder / "reference").mkdir()
-        (folder / "pictures").mkdir()
+        for part in ("reference", "pictures", selections.FOLDER):
+            (folder / part).mkdir()
         references = scope.ask(weights, progress)
     write_manifest(folder, manifest_of(folder, options, source, weights, prior, references))
     return scope

@@ -16,6 +16,8 @@ from d2export.models.images import load_image
 from d2export.models.tiling import tile
 from d2export.progress import Progress
 from d2export.pruning.prior import outside_seen
+from d2export.report.environment import environment_of
+from d2export.report.write import write_report
 from d2export.runtime.generate import Generation, Generator
 from d2export.runtime.picture import draw_kept
 from d2export.runtime.sampling import Sampling
@@ -283,7 +285,7 @@ def rebuild(
     threads: int | None = None,
     progress: Progress | None = None,
 ) -> BuildReport:
-    """Check and time a bundle that was made elsewhere, and write its report.json anew.
+    """Check and time a bundle that was made elsewhere; its report.json and .html are new.
 
     Raises:
         BundleError: the bundle is damaged.
@@ -301,7 +303,12 @@ def rebuild(
         accuracy = check(bundle, provider=provider, threads=threads, progress=progress)
     with progress.stage("measuring latency"):
         latency = bench(bundle, provider=provider, threads=threads)
-    report = BuildReport(accuracy, latency, counts=counts_of(read_bundle(root, verify=False)))
+    report = BuildReport(
+        accuracy,
+        latency,
+        counts=counts_of(read_bundle(root, verify=False)),
+        environment=environment_of(provider, threads),
+    )
     unfinished = root / ".report.json.unfinished"
     try:
         with explained(root):
@@ -310,6 +317,7 @@ def rebuild(
     finally:
         with suppress(OSError):
             unfinished.unlink()
+    write_report(root)
     return report
 
 

@@ -18,6 +18,7 @@ from d2export.models.tiling import tile
 from d2export.options import ExportOptions
 from d2export.progress import Progress
 from d2export.pruning.prior import Prior
+from d2export.report import selections
 from d2export.runtime.picture import draw_kept
 from d2export.runtime.prompt import read_embeds
 from d2export.runtime.vision import VisionRunner, vision_inputs
@@ -100,6 +101,7 @@ class VisionScope:
 
     def ask(self, weights: PlacedWeights, progress: Progress) -> list[Reference]:
         """Have PyTorch answer, and store and draw what it says."""
+        from d2export.report.pytorch_selections import recorded
         from d2export.verify.pytorch import answer, module_of
 
         module = module_of(self.spec, self.plan, self.prior, weights.refs)
@@ -118,6 +120,9 @@ class VisionScope:
             found.reference.save(self.folder / record.path)
             kept = found.reference.kept_indices
             draw_kept(image, tiles, kept).save(self.folder / "pictures" / f"{name}.png")
+            recorded(self.plan, tiles, kept, found.scored, self.prior).save(
+                self.folder / selections.FOLDER / f"{name}.npz"
+            )
             progress.note(
                 f"  {name}: {plural(len(tiles.pixels), 'tile')}, {len(tiles.grid)} tokens, "
                 f"{len(kept)} kept, {found.seconds:.1f} s"

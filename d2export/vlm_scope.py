@@ -19,6 +19,7 @@ from d2export.models.tiling import tile, token_count
 from d2export.options import ExportOptions
 from d2export.progress import Progress
 from d2export.pruning.prior import Prior
+from d2export.report import selections
 from d2export.runtime.generate import Generator, kept_per_image
 from d2export.runtime.picture import draw_kept
 from d2export.runtime.tokenizer import BundleTokenizer, Encoded
@@ -103,6 +104,7 @@ class VlmScope:
 
     def ask(self, weights: PlacedWeights, progress: Progress) -> list[Reference]:
         """Have PyTorch answer, and store and draw what it says."""
+        from d2export.report.pytorch_selections import recorded
         from d2export.verify.vlm_pytorch import answer, modules_of
 
         modules = modules_of(self.spec, self.plan, self.prior, weights.refs)
@@ -120,6 +122,9 @@ class VlmScope:
             found.reference.save(self.folder / record.path)
             (kept,) = kept_per_image(self.prompts[name], found.reference.positions)
             draw_kept(image, tiles, kept).save(self.folder / "pictures" / f"{name}.png")
+            recorded(self.plan, tiles, kept, found.scored, self.prior).save(
+                self.folder / selections.FOLDER / f"{name}.npz"
+            )
             progress.note(
                 f"  {name}: {plural(len(tiles.pixels), 'tile')}, {len(tiles.grid)} tokens, "
                 f"{len(kept)} kept, {found.seconds:.1f} s"

@@ -99,7 +99,9 @@ def test_build_reports_and_says_nothing(
         "onnx",
         "pictures",
         "reference",
+        "report.html",
         "report.json",
+        "selections",
     ]
 
 

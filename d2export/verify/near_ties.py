@@ -69,7 +69,7 @@ def examine(
         graph_indices: `[M]` tokens the graph kept.
     """
     ours = set(graph_indices.tolist())
-    theirs, replay = (set(_chosen(scored, plan).tolist()) for scored in (exact, graph))
+    theirs, replay = (set(chosen(scored, plan).tolist()) for scored in (exact, graph))
     changed = torch.tensor(sorted(ours ^ theirs), dtype=torch.int64)
     involved = torch.tensor(sorted(ours | theirs), dtype=torch.int64)
     parameters = plan.parameters
@@ -122,7 +122,7 @@ def examine_correlation(
     return NearTies(len(ours ^ theirs), replay == ours, moved, 0.0, limit, threshold=False)
 
 
-def _chosen(scored: Scored, plan: Plan) -> Tensor:
+def chosen(scored: Scored, plan: Plan) -> Tensor:
     """What the plan's rule keeps of all tokens, counted through the tiles."""
     rule = RULES[plan.selector.rule]
     inputs = [getattr(scored, name) for name in rule.inputs]

@@ -19,13 +19,15 @@ from d2export.verify.vlm_latency import VlmLatency, vlm_latency_table
 class BuildReport:
     """Accuracy against PyTorch, latency, and PyTorch's own seconds per picture, if it ran.
 
-    `counts` is a table of what each stage costs; empty in scope `vision`.
+    `counts` is a table of what each stage costs; empty in scope `vision`. `environment` says where
+    all of it was measured.
     """
 
     accuracy: AccuracyReport | VlmReport
     latency: Sequence[StageLatency] | Sequence[VlmLatency]
     pytorch_seconds: dict[str, float] = field(default_factory=dict)
     counts: str = ""
+    environment: dict[str, str] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -39,6 +41,7 @@ class BuildReport:
             "accuracy": self.accuracy.to_json(),
             "latency_ms": [stage.to_json() for stage in self.latency],
             "pytorch_seconds": self.pytorch_seconds,
+            "environment": self.environment,
         }
 
     def text(self) -> str:
