@@ -97,8 +97,11 @@ class PrunedVision(nn.Module):
         Args:
             tiles_at_once: run the tower on so many tiles at a time, to save memory.
         """
-        seen = self._see(pixel_values, tiles_at_once)
-        prior, related = self.prior(pixel_values), seen.cls
+        return self.weigh(self._see(pixel_values, tiles_at_once), token_grid, prompt_embeds)
+
+    def weigh(self, seen: Seen, token_grid: Tensor, prompt_embeds: Tensor | None = None) -> Looked:
+        """`look`'s answer from what the tower has seen: one view serves several plans."""
+        prior, related = self.prior(seen.tokens), seen.cls
         if self.plan.by_tile:
             tokens, features, grid = seen.tokens, seen.features, token_grid[: self.tokens_per_tile]
         else:
@@ -114,10 +117,10 @@ class PrunedVision(nn.Module):
         compared = features if self.plan.selector.compares == "features" else tokens
         return Looked(tokens, Scored(compared, importance, prior, grid))
 
-    def prior(self, pixel_values: Tensor) -> Tensor:
-        """`[T, n]`: the tile prior for every tile but the last, which shows the whole image."""
-        tile = torch.arange(pixel_values.shape[0], device=pixel_values.device)
-        is_last = (tile == pixel_values.shape[0] - 1).unsqueeze(1)
+    def prior(self, tiles: Tensor) -> Tensor:
+        """`[T, n]` for `tiles` `[T, ...]`: the thumbnail prior for the last, which shows it all."""
+        tile = torch.arange(tiles.shape[0], device=tiles.device)
+        is_last = (tile == tiles.shape[0] - 1).unsqueeze(1)
         return torch.where(is_last, self.thumbnail_prior, self.tile_prior)
 
     def _see(self, pixel_values: Tensor, tiles_at_once: int | None) -> Seen:

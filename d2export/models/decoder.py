@@ -135,7 +135,7 @@ class CausalAttention(nn.Module):
         self, x: Tensor, rotation: Rotation, mask: Tensor, past: KeyValue
     ) -> tuple[Tensor, KeyValue]:
         """`[1, T, hidden]` to the same, and keys and values of past and new tokens."""
-        query, key, value = self._project(x)
+        query, key, value = self.project(x)
         query = rotate(query, rotation)
         key = torch.cat([past.key, rotate(key, rotation)], dim=2)
         value = torch.cat([past.value, value], dim=2)
@@ -146,19 +146,22 @@ class CausalAttention(nn.Module):
 
     def row(self, x: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
         """`[1, heads, S]`: softmax row of the one token `x` `[1, 1, hidden]` over `key`."""
-        query = rotate(self._project(x)[0], rotation) * self.head_dim**-0.5
+        query = rotate(self.project(x)[0], rotation) * self.head_dim**-0.5
         groups = query.view(1, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
         return (groups @ key.transpose(2, 3)).softmax(dim=-1).flatten(1, 2)
 
     def rows(self, x: Tensor, rotation: Rotation, key: Tensor, places: Tensor) -> Tensor:
         """`[1, heads, R, S]`: softmax rows of tokens `x` `[1, R, hidden]` at `places` in `key`."""
-        query = rotate(self._project(x)[0], rotation) * self.head_dim**-0.5
+        query = rotate(self.project(x)[0], rotation) * self.head_dim**-0.5
         columns = torch.arange(key.shape[2], device=key.device)
         mask = torch.where(columns.unsqueeze(0) <= places.unsqueeze(1), 0.0, -torch.inf)
         return (query @ self._for_all_heads(key).transpose(2, 3) + mask).softmax(dim=-1)
 
-    def _project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries `[1, heads, T, head_dim]`, keys and values `[1, kv_heads, T, head_dim]`."""
+    def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries `[1, heads, T, head_dim]`, keys and values `[1, kv_heads, T, head_dim]`.
+
+        Not rotated yet. Any number of sequences will do, as `x` `[B, T, hidden]`.
+        """
         if not self.fused:
             return self._split(self.q(x)), self._split(self.k(x)), self._split(self.v(x))
         # InternLM2 stores, for each key-value head, its queries, then its key and its value.
