@@ -15,7 +15,7 @@ from d2export.pruning.rule_parameters import (
     MaxMinParameters,
 )
 from d2export.pruning.rules import deduplicate, dpp, max_min
-from d2export.pruning.rules.vectors import mean_over_heads
+from d2export.pruning.selection import mean_over_heads
 
 PARAMETERS: dict[str, Any] = {
     "MaxMinPrune": MaxMinParameters,
