@@ -34,6 +34,16 @@ def test_help(script: Path) -> None:
 
 @pytest.mark.parametrize("part", PARTS, ids=lambda path: path.name)
 def test_part_of_a_program(part: Path) -> None:
-    """A file that does not start by itself is imported by a program beside it."""
-    beside = [program for program in PROGRAMS if program.parent == part.parent]
-    assert any(part.stem in imports(program) for program in beside)
+    """A file that does not start by itself is imported beside it, or by name of its package."""
+    package = part.parent.name
+    wanted = {package if part.stem == "__init__" else f"{package}.{part.stem}"}
+    if not (part.parent / "__init__.py").exists():
+        wanted = {part.stem}
+    users = [path for path in SCRIPTS if path is not part and path.parent == part.parent]
+    users += [path for path in PROGRAMS if path.parent == part.parent.parent]
+    assert any(
+        name == found or name.startswith(f"{found}.")
+        for path in users
+        for name in imports(path)
+        for found in wanted
+    )
