@@ -22,7 +22,7 @@ COLOURS = {
 }
 LETTER_WIDTH, LETTER_HEIGHT = 5, 7
 
-# Letters that no other one of them is easily taken for, five by seven.
+# Letters that differ by two cells at least, five by seven.
 LETTERS = {
     "A": (".###.", "#...#", "#...#", "#####", "#...#", "#...#", "#...#"),
     "C": (".####", "#....", "#....", "#....", "#....", "#....", ".####"),
