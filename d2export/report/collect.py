@@ -90,25 +90,34 @@ def _keeps(
     common = set.intersection(*(set(one.kept) for one in found))
     counts = {label: [len(one.kept[label]) for one in found] for label in common}
     built = counts.pop(BUILT)
-    rows: list[tuple[Keep, str | None]] = [
-        (Keep(f"{int(label) / 10:g} %", sum(kept), tokens, saving_of(manifest, found, kept)), label)
+    rows: list[tuple[int, Keep, str | None]] = [
+        (
+            int(label),
+            Keep(_share(int(label)), sum(kept), tokens, saving_of(manifest, found, kept)),
+            label,
+        )
         for label, kept in counts.items()
         if kept != built
     ]
     own = Keep(_own_label(manifest), sum(built), tokens, saving_of(manifest, found, built), True)
-    rows.append((own, BUILT))
+    rows.append((manifest.selector.keep_permille or 0, own, BUILT))
     if own.kept < tokens:
         every = [one.tokens for one in found]
-        rows.append((Keep("all", tokens, tokens, saving_of(manifest, found, every)), None))
-    rows.sort(key=lambda row: row[0].kept)
-    return tuple(keep for keep, _ in rows), tuple(label for _, label in rows)
+        whole = Keep("all", tokens, tokens, saving_of(manifest, found, every))
+        rows.append((1000, whole, None))
+    rows.sort(key=lambda row: (row[1].kept, row[0]))
+    return tuple(keep for _, keep, _ in rows), tuple(label for _, _, label in rows)
 
 
 def _own_label(manifest: Manifest) -> str:
     selector = manifest.selector
     if selector.keep_permille is not None:
-        return f"{selector.keep_permille / 10:g} %"
+        return _share(selector.keep_permille)
     return "built" if selector.keep is None else f"{selector.keep}"
+
+
+def _share(permille: int) -> str:
+    return f"{permille / 10:g} %"
 
 
 def _picture(

@@ -38,7 +38,7 @@ def environment_of(provider: str, threads: int | None) -> dict[str, str]:
 
 def _command() -> str:
     """As it was typed; from another program its name alone, whose arguments are its own."""
-    program = Path(sys.argv[0] or "python").name
-    if program in ("d2export", "__main__.py"):
+    program = Path(sys.argv[0] or "python")
+    if program.name == "d2export" or program.parts[-2:] == ("d2export", "__main__.py"):
         return shlex.join(["d2export", *sys.argv[1:]])
-    return f"from Python: {program}"
+    return f"from Python: {program.name}"

@@ -7,14 +7,19 @@ that nothing but the browser itself is needed.
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import select
 import shutil
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 WAIT_SECONDS = 60
@@ -38,11 +43,18 @@ class Browser:
     """One browser with one page, until `close`."""
 
     def __init__(self, program: str, profile: Path) -> None:
-        told, tell = os.pipe()  # the browser reads from 3 and writes to 4
+        told, tell = os.pipe()
         hear, said = os.pipe()
-        command = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
+        # It reads from 3 and writes to 4. Copies lie above both, so that none is in the way.
+        wiring = (
+            "import fcntl, os, sys\n"
+            "ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]\n"
+            "for end, number in zip(ends, (3, 4)): os.dup2(end, number)\n"
+            "os.execv(sys.argv[3], sys.argv[3:])"
+        )
+        browser = [program, *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$@" 3<&{told} 4>&{said}', "sh", *command],
+            [sys.executable, "-c", wiring, str(told), str(said), *browser],
             pass_fds=(told, said),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -114,6 +126,21 @@ class Browser:
         """The whole page as PNG."""
         answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=True)
         return base64.b64decode(answer["data"])
+
+    def brightness(self, selector: str) -> float:
+        """Mean of all colours of the first element that matches, as it is on the screen."""
+        box = self.ask(
+            f"(({{x, y, width, height}}) => ({{x: x + scrollX, y: y + scrollY, width, height}}))"
+            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
+        )
+        answer = self.send(
+            "Page.captureScreenshot",
+            format="png",
+            captureBeyondViewport=True,
+            clip={**box, "scale": 1},
+        )
+        image = Image.open(io.BytesIO(base64.b64decode(answer["data"]))).convert("RGB")
+        return float(np.asarray(image).mean())
 
     def pdf(self) -> bytes:
         """The page printed."""
