@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 CONFIDENCE = 0.95
+_NOTHING = 1e-12  # a standard error that is only rounding
 Floats = npt.NDArray[np.float64]
 
 
@@ -84,10 +85,11 @@ def mean_interval(scores: Sequence[float], pictures: Sequence[Hashable] | None =
 
     Scores that are all 0 or 1 have Wilson's, on as many independent samples as would have the
     standard error found, `n` at most (Kott and Carr 1997); all others have the mean, give or take
-    Student's quantile times the standard error, cut to 0 and 1. Where all scores are equal there is
-    no error to go by: 0 and 1 count as one sample a picture; at any other score, and for what the
-    pictures that were not drawn might score, the probability of an event that did not happen. A
-    single picture tells nothing about others.
+    Student's quantile times the standard error, cut to 0 and 1.
+
+    Where pictures score alike there is no error to go by. All 0 or all 1, they count as one sample
+    each; at any other mean, pictures may score anything with the probability of an event that
+    did not happen to the ones drawn. A single picture tells nothing about others.
 
     Args:
         scores: `[n]`, 0 to 1.
@@ -100,7 +102,7 @@ def mean_interval(scores: Sequence[float], pictures: Sequence[Hashable] | None =
         return Interval(0.0, 1.0)
     error, quantile = _error_of_mean(values, groups), student_quantile(drawn - 1)
     if not _binary(values):
-        if values.min() == values.max():
+        if error < _NOTHING:
             unseen = _unseen(drawn)
             return Interval(mean * (1 - unseen), mean + (1 - mean) * unseen)
         reach = quantile * error
@@ -122,8 +124,8 @@ def paired(
     """What the scores gained over a baseline's on the same samples.
 
     The interval is the mean difference, give or take Student's quantile times its standard error,
-    cut to -1 and 1. Where no sample differs, it reaches as far as the probability of a picture
-    that does, the upper end of Clopper and Pearson's interval of 0 in G.
+    cut to -1 and 1. Where pictures differ alike, such as not at all, others may differ by anything
+    with the probability of an event that did not happen to the ones drawn.
 
     Args:
         scores: `[n]`, 0 to 1.
@@ -137,15 +139,17 @@ def paired(
     change = values - base
     better, worse = int((change > 0).sum()), int((change < 0).sum())
     difference, drawn = float(change.mean()), int(groups.max()) + 1
+    centre, error = difference, _error_of_mean(change, groups)
     if drawn == 1:
         reach = math.inf
-    elif better + worse == 0:
+    elif error < _NOTHING:
         reach = _unseen(drawn)
+        centre *= 1 - reach
     else:
-        reach = student_quantile(drawn - 1) * _error_of_mean(change, groups)
+        reach = student_quantile(drawn - 1) * error
     return Paired(
         difference,
-        Interval(max(-1.0, difference - reach), min(1.0, difference + reach)),
+        Interval(max(-1.0, centre - reach), min(1.0, centre + reach)),
         better,
         worse,
         mcnemar(better, worse) if _binary(values) and _binary(base) else None,
@@ -198,7 +202,7 @@ def _normal_quantile() -> float:
 
 
 def _unseen(trials: int) -> float:
-    """The largest probability that what never happened in `trials` may well have."""
+    """The upper end of Clopper and Pearson's interval for what happened 0 times in `trials`."""
     return 1 - math.pow((1 - CONFIDENCE) / 2, 1 / trials)
 
 

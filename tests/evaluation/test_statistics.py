@@ -112,6 +112,18 @@ def test_equal_scores_leave_room_for_what_was_not_drawn():
     assert mean_interval([0.0] * 20) == wilson(0, 20)
 
 
+def test_pictures_that_score_alike_leave_as_much_room():
+    unseen = 1 - 0.025 ** (1 / 20)
+    pictures = [number // 2 for number in range(40)]
+    low, high = mean_interval([0.25, 0.75] * 20, pictures)
+    assert (low, high) == pytest.approx((0.5 - unseen / 2, 0.5 + unseen / 2))
+    lost = paired([0.0, 0.0] * 20, [1.0, 1.0] * 20, pictures)
+    assert lost.interval == pytest.approx((-1, -1 + 2 * unseen))
+    both = paired([0.0, 1.0] * 20, [1.0, 0.0] * 20, pictures)
+    assert both.interval == pytest.approx((-unseen, unseen))
+    assert (both.better, both.worse, both.p_value) == (20, 20, 1)
+
+
 def test_one_picture_tells_nothing_about_others():
     assert mean_interval([0.3, 0.4, 0.5], "aaa") == (0, 1)
     assert mean_interval([1.0], None) == (0, 1)
@@ -125,6 +137,8 @@ def test_a_difference_by_hand():
     assert found.difference == pytest.approx(0.2)
     assert found.interval == pytest.approx((0.2 - reach, 0.2 + reach))
     assert (found.better, found.worse, found.p_value) == (2, 1, None)
+    assert paired([0, 1, 1], [0, 0.5, 0]).p_value is None
+    assert paired([0, 0.5, 1], [0, 1, 0]).p_value is None
 
 
 def test_a_difference_over_pictures_by_hand():
