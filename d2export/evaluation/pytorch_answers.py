@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -82,10 +84,15 @@ class PytorchAnswers:
     Args:
         model: what answers.
         configurations: each fits the model.
+        threads: how many batches are answered at a time, each on one core: threads that share the
+            work of a small matrix product mostly wait for each other.
     """
 
-    def __init__(self, model: PytorchModel, configurations: Sequence[Configuration]) -> None:
+    def __init__(
+        self, model: PytorchModel, configurations: Sequence[Configuration], threads: int = 1
+    ) -> None:
         self.model, self.configurations = model, tuple(configurations)
+        self._threads = threads
         self._selections = {
             item: VisionSelection(model.spec, item)
             for item in configurations
@@ -103,10 +110,23 @@ class PytorchAnswers:
             ImageError: a picture cannot be read.
             CheckpointError: the model answers no numbers.
         """
-        for window in self._windows(samples):
-            with torch.inference_mode():
-                for batch in self._batches(self._ask(window)):
-                    yield from self._answer(batch)
+        # torch counts the threads of an operator for each thread that calls it.
+        alone = partial(torch.set_num_threads, 1)
+        with ThreadPoolExecutor(self._threads, initializer=alone) as pool:
+            for window in self._windows(samples):
+                asked = pool.submit(self._ask, window).result()
+                running = [pool.submit(self._answers, batch) for batch in self._batches(asked)]
+                try:
+                    for future in as_completed(running):
+                        yield from future.result()
+                finally:
+                    for future in running:
+                        future.cancel()
+
+    def _answers(self, batch: list[Asked]) -> list[Answered]:
+        """Those of `_answer`, by the rules of a thread of its own."""
+        with torch.inference_mode():
+            return list(self._answer(batch))
 
     def _windows(self, samples: Sequence[Sample]) -> Iterator[list[Sample]]:
         """Neighbours whose visual tokens are held together; never apart if they share a picture."""
@@ -125,6 +145,7 @@ class PytorchAnswers:
         if window:
             yield window
 
+    @torch.inference_mode()
     def _ask(self, samples: Sequence[Sample]) -> list[Asked]:
         pictures = self._see({sample.picture_id: sample for sample in samples})
         asked = []
@@ -182,7 +203,7 @@ class PytorchAnswers:
                 yield group[start : start + size]
 
     def _answer(self, batch: list[Asked]) -> Iterator[Answered]:
-        """A batch in all configurations, those that leave the prompt first at first."""
+        """A batch in all configurations, those that leave the trunk first at first."""
         trunk = Trunk(
             self.model.text,
             torch.stack([self._embedded(item) for item in batch]),
@@ -252,7 +273,7 @@ class PytorchAnswers:
         self, below: Below, batch: list[Asked], depth: int, rows: list[int], group: _Group
     ) -> Iterator[Answered]:
         """The answers of configurations that keep as many tokens of some samples."""
-        length, visual = below.trunk.states.shape[1], below.visual
+        length, visual = len(below.trunk.position_ids), below.visual
         places, ids = [], []
         for configuration, kept in group:
             positions = positions_of(kept, visual, length)

@@ -8,6 +8,7 @@ and values in the layers below.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, cast
 
@@ -30,6 +31,8 @@ TOKENS_AT_ONCE = 4096  # through a layer; more leave the processor's cache, and 
 
 class Trunk:
     """Whole prompts of one length on their way through the layers.
+
+    Behind the last layer only the states of their last tokens are left: nobody asks for others.
 
     Args:
         text: the language model.
@@ -54,7 +57,8 @@ class Trunk:
         """Run the layers below `depth`."""
         for layer in self._layers[self.depth : depth]:
             self._given.append(self.states)
-            self.states, present = _in_parts(layer, self.states, self._rotation, self._mask)
+            run = _last_only if layer is self._layers[-1] else _all
+            self.states, present = _in_parts(run, layer, self.states, self._rotation, self._mask)
             self.present.append(present)
 
     def rows(self, layer: int, tokens: Tensor) -> Tensor:
@@ -167,26 +171,59 @@ def _behind_fork(text: LanguageModel, trunk: Trunk, fork: Fork) -> tuple[Tensor,
     mask = causal_mask(length, 0, states)
     present = []
     for layer in layers:
-        states, found = _in_parts(layer, states, rotation, mask)
+        run = _last_only if layer is layers[-1] else _all
+        states, found = _in_parts(run, layer, states, rotation, mask)
         present.append(found)
-    return states[:, -1:], present
+    return states, present
+
+
+def _all(
+    layer: DecoderLayer, states: Tensor, rotation: Rotation, mask: Tensor
+) -> tuple[Tensor, KeyValue]:
+    """A layer over whole sequences, as the exported decoder has it."""
+    attention = layer.attention
+    empty = states.new_empty(len(states), attention.kv_heads, 0, attention.head_dim)
+    after, present = layer(states, rotation, mask, KeyValue(empty, empty))
+    return after, present
+
+
+def _last_only(
+    layer: DecoderLayer, states: Tensor, rotation: Rotation, mask: Tensor
+) -> tuple[Tensor, KeyValue]:
+    """The same, but only the last token's state: `[B, 1, hidden]`."""
+    attention = layer.attention
+    query, key, value = attention.project(layer.norm1(states))
+    key = rotate(key, rotation)
+    last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
+    query = rotate(query[:, :, -1:], last) * attention.head_dim**-0.5
+    groups = query.view(len(states), attention.kv_heads, -1, attention.head_dim)
+    mixed = (groups @ key.transpose(2, 3)).softmax(dim=-1) @ value
+    return _behind(layer, states[:, -1:], mixed.reshape(len(states), 1, -1)), KeyValue(key, value)
+
+
+def _behind(layer: DecoderLayer, states: Tensor, mixed: Tensor) -> Tensor:
+    """States behind a layer, from those before it and what its attention found."""
+    attended: Tensor = layer.attention.out(mixed)
+    states = states + attended
+    return states + cast("Tensor", layer.mlp(layer.norm2(states)))
 
 
 def _in_parts(
-    layer: DecoderLayer, states: Tensor, rotation: Rotation, mask: Tensor
+    run: Callable[[DecoderLayer, Tensor, Rotation, Tensor], tuple[Tensor, KeyValue]],
+    layer: DecoderLayer,
+    states: Tensor,
+    rotation: Rotation,
+    mask: Tensor,
 ) -> tuple[Tensor, KeyValue]:
     """A layer over `[B, T, hidden]`, few sequences at a time."""
     rows = max(1, TOKENS_AT_ONCE // states.shape[1])
-    attention = layer.attention
-    empty = states.new_empty(1, attention.kv_heads, 0, attention.head_dim)
     parts, keys, values = [], [], []
     for start in range(0, len(states), rows):
         part = states[start : start + rows]
         own = rotation
         if len(rotation.cos) > 1:
             own = Rotation(*(of[start : start + rows] for of in rotation))
-        nothing = KeyValue(*[empty.expand(len(part), -1, -1, -1)] * 2)
-        after, present = layer(part, own, mask, nothing)
+        after, present = run(layer, part, own, mask)
         parts.append(after)
         keys.append(present.key)
         values.append(present.value)
@@ -231,10 +268,8 @@ def _step(
     """States `[R, 1, hidden]` of the tokens `[R]`, number `step` of their answers."""
     states, rotation = text.embedding(token).unsqueeze(1), text.rotation(place)
     for layer, memory in zip(text.all_layers(), memories, strict=True):
-        attention, given = layer.attention, layer.norm1(states)
-        attended: Tensor = attention.out(_look_back(attention, given, rotation, memory, step))
-        states = states + attended
-        states = states + layer.mlp(layer.norm2(states))
+        mixed = _look_back(layer.attention, layer.norm1(states), rotation, memory, step)
+        states = _behind(layer, states, mixed)
     return cast("Tensor", states)
 
 

@@ -123,7 +123,7 @@ def test_all_together_as_each_alone(asking: Asking, monkeypatch: pytest.MonkeyPa
     names = ["d2", "d2 K=1", "d2 by text and tile", "fastv", "cdpruner", "vispruner", "sms", "dart"]
     configurations = [unpruned(), *made(asking, [*names, "sms vision"])]
     samples = small_samples(5, 3)
-    together = PytorchAnswers(asking.model, configurations)
+    together = PytorchAnswers(asking.model, configurations, threads=2)
     answers = {(item.sample.id, item.configuration.name): item for item in together(samples)}
     assert len(answers) == len(samples) * len(configurations)
     for configuration in configurations:
