@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from d2export import __version__
 from d2export.cli_calibrate import calibrate
+from d2export.cli_eval import evaluate
 from d2export.cli_options import (
     Budget,
     BundleArg,
@@ -49,6 +50,7 @@ from d2export.cli_options import (
     Threads,
     Verbose,
     WeightsInBundle,
+    pairs_of,
     refuse_others,
 )
 from d2export.cli_output import finish, print_text, progress_of
@@ -271,6 +273,7 @@ def bench(
 
 
 app.command()(run)
+app.command("eval")(evaluate)
 
 
 @app.command()
@@ -288,11 +291,18 @@ def inspect(
 
 
 @app.command()
-def report(bundle: BundleArg, as_json: Json = False) -> None:
+def report(
+    bundle: BundleArg,
+    evaluated: Annotated[
+        list[Path] | None,
+        typer.Option("--eval", help="Folder that `eval` wrote: show its accuracy, too."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Make report.html of a bundle again, from what it stores."""
     from d2export.report.write import write_report
 
-    path = write_report(bundle)
+    path = write_report(bundle, tuple(evaluated or ()))
     finish({"report": str(path)}, str(path), as_json)
 
 
@@ -359,19 +369,8 @@ def _options(ctx: typer.Context) -> ExportOptions:
     """The options of `build` and `export`, which have the names of `ExportOptions`' fields."""
     names = {field.name for field in fields(ExportOptions)}
     given = {name: value for name, value in ctx.params.items() if name in names}
-    given["settings"] = dict(map(_setting, given["settings"] or ()))
+    given["settings"] = pairs_of(given["settings"])
     return ExportOptions(**given, images=tuple(ctx.params["image"] or ()))
-
-
-def _setting(text: str) -> tuple[str, str]:
-    """`name=value` in two."""
-    name, equals, value = text.partition("=")
-    if not (name and equals and value):
-        raise UsageError(
-            f"--set is '{text}', expected NAME=VALUE",
-            "For example --set alpha=1.0; `d2export selectors` lists the names.",
-        )
-    return name.strip(), value.strip()
 
 
 if __name__ == "__main__":

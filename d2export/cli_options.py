@@ -77,3 +77,23 @@ def refuse_others(
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE" and name not in allowed:
             raise UsageError(f"{parameter.opts[-1]} has no effect with {what}", hint)
+
+
+def pairs_of(settings: Sequence[str] | None) -> dict[str, str]:
+    """The values of `--set`, by name.
+
+    Raises:
+        UsageError: one is not `NAME=VALUE`.
+    """
+    return dict(map(_setting, settings or ()))
+
+
+def _setting(text: str) -> tuple[str, str]:
+    """`name=value` in two."""
+    name, equals, value = text.partition("=")
+    if not (name and equals and value):
+        raise UsageError(
+            f"--set is '{text}', expected NAME=VALUE",
+            "For example --set alpha=1.0; `d2export selectors` lists the names.",
+        )
+    return name.strip(), value.strip()

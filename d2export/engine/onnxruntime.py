@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ def open_session(
     extra_outputs: tuple[str, ...] = (),
     only_outputs: tuple[str, ...] = (),
     given: tuple[str, ...] = (),
+    attributes: Mapping[str, int] | None = None,
 ) -> onnxruntime.InferenceSession:
     """A session for the graph in the file `model`, whose weights lie beside it.
 
@@ -36,6 +38,7 @@ def open_session(
         extra_outputs: values inside the graph to return behind its own outputs.
         only_outputs: values inside the graph to return instead; only what they need runs.
         given: values inside the graph that are inputs then, instead of being computed.
+        attributes: of the pruning ops, instead of those in the file.
 
     Raises:
         EnvironmentMismatch: ONNX Runtime, the provider, or a kernel for the graph is missing, or
@@ -56,7 +59,9 @@ def open_session(
     custom_op.register(options, provider)
     try:
         emulate = precision == "bf16" and provider == "cpu"
-        source = _source(model, emulate, extra_outputs, only_outputs, given, options)
+        source = _source(
+            model, emulate, extra_outputs, only_outputs, given, attributes or {}, options
+        )
         session = ort.InferenceSession(source, options, providers=[name])
     except Exception as error:  # onnxruntime raises bare types of its own C++ bindings
         if type(error).__module__.startswith("onnxruntime"):
@@ -108,21 +113,23 @@ def _source(
     extra_outputs: tuple[str, ...],
     only_outputs: tuple[str, ...],
     given: tuple[str, ...],
+    attributes: Mapping[str, int],
     options: onnxruntime.SessionOptions,
 ) -> str | bytes:
-    """The file itself, or its bytes where outputs are others or bfloat16 needs emulation."""
-    if not (emulate or extra_outputs or only_outputs):
+    """The file itself, or its bytes where something in it is to be different."""
+    if not (emulate or extra_outputs or only_outputs or attributes):
         return os.fspath(model)
     try:
         import onnx
 
         from d2export.engine.bfloat16 import compute_in_float32
+        from d2export.engine.pruning_attributes import set_attributes
         from d2export.engine.subgraph import keep_only
     except ImportError:
         raise EnvironmentMismatch(
             "ONNX Runtime has no bfloat16 kernels on the CPU"
             if emulate
-            else "looking inside the graph needs the onnx package",
+            else "looking inside the graph, or changing it, needs the onnx package",
             "Run: pip install onnx",
         ) from None
     graph = onnx.load(os.fspath(model), load_external_data=False)
@@ -132,6 +139,8 @@ def _source(
     graph.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in extra_outputs if name not in known
     )
+    if attributes:
+        set_attributes(graph.graph, attributes)
     if emulate:
         compute_in_float32(graph)
     options.add_session_config_entry(

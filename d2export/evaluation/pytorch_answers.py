@@ -9,7 +9,7 @@ tokens. Which tokens these are is the exporter's own selection: `tests/evaluatio
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
@@ -40,7 +40,7 @@ from d2export.runtime.tokenizer import Encoded
 
 PATCHES_AT_ONCE = 4096  # through the tower
 PROMPT_TOKENS_AT_ONCE = 8192  # of the samples whose answers are written side by side
-WINDOW_BYTES = 256 * 2**20  # of the visual tokens that are held at a time
+WINDOW_BYTES = 256 * 2**20  # of the pictures, in pixels and in tokens, held at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,11 +110,13 @@ class PytorchAnswers:
             ImageError: a picture cannot be read.
             CheckpointError: the model answers no numbers.
         """
+        windows = self._windows(samples)
         # torch counts the threads of an operator for each thread that calls it.
         alone = partial(torch.set_num_threads, 1)
         with ThreadPoolExecutor(self._threads, initializer=alone) as pool:
-            for window in self._windows(samples):
-                asked = pool.submit(self._ask, window).result()
+            upcoming = pool.submit(next, windows, None)
+            while (asked := upcoming.result()) is not None:
+                upcoming = pool.submit(next, windows, None)
                 running = [pool.submit(self._answers, batch) for batch in self._batches(asked)]
                 try:
                     for future in as_completed(running):
@@ -128,26 +130,30 @@ class PytorchAnswers:
         with torch.inference_mode():
             return list(self._answer(batch))
 
-    def _windows(self, samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-        """Neighbours whose visual tokens are held together; never apart if they share a picture."""
+    def _windows(self, samples: Sequence[Sample]) -> Iterator[list[Asked]]:
+        """Neighbours that are held together; never apart if they share a picture."""
+        cut: dict[str, Tiles] = {}
+        window: list[Sample] = []
+        for sample in samples:
+            if sample.picture_id not in cut:
+                tiles = tile(sample.load(), self.model.spec.vision)
+                if window and sum(map(self._bytes, [*cut.values(), tiles])) > WINDOW_BYTES:
+                    yield self._ask(window, cut)
+                    cut, window = {}, []
+                cut[sample.picture_id] = tiles
+            window.append(sample)
+        if window:
+            yield self._ask(window, cut)
+
+    def _bytes(self, tiles: Tiles) -> int:
+        """What a picture takes while it is asked about."""
         spec = self.model.spec
         floats = spec.text.hidden + spec.vision.hidden * spec.vision.downsample**2
-        largest = spec.vision.tokens_per_tile * spec.vision.image.max_tiles * floats * 4
-        pictures = max(1, WINDOW_BYTES // largest)
-        window: list[Sample] = []
-        seen: set[str] = set()
-        for sample in samples:
-            if sample.picture_id not in seen and len(seen) == pictures:
-                yield window
-                window, seen = [], set()
-            window.append(sample)
-            seen.add(sample.picture_id)
-        if window:
-            yield window
+        return tiles.pixels.nbytes + len(tiles.grid) * floats * 4
 
     @torch.inference_mode()
-    def _ask(self, samples: Sequence[Sample]) -> list[Asked]:
-        pictures = self._see({sample.picture_id: sample for sample in samples})
+    def _ask(self, samples: Sequence[Sample], cut: Mapping[str, Tiles]) -> list[Asked]:
+        pictures = self._see(cut)
         asked = []
         for sample in samples:
             picture = pictures[sample.picture_id]
@@ -156,10 +162,9 @@ class PytorchAnswers:
             asked.append(Asked(sample, picture, encoded))
         return asked
 
-    def _see(self, samples: dict[str, Sample]) -> dict[str, Picture]:
+    def _see(self, cut: Mapping[str, Tiles]) -> dict[str, Picture]:
         """Pictures by id, through tower and projector."""
         spec = self.model.spec.vision
-        cut = {name: tile(sample.load(), spec) for name, sample in samples.items()}
         counts = [len(tiles.pixels) for tiles in cut.values()]
         at_once = max(1, PATCHES_AT_ONCE // spec.patches_per_side**2)
         parts: dict[Relation, list[Seen]] = {relation: [] for relation in self._relations}

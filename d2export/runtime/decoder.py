@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -119,13 +119,19 @@ class DecoderRunner:
         bundle: an opened bundle of scope `vlm`.
         provider: `cpu` or `cuda`.
         threads: of one operator; all cores if None.
+        attributes: of the pruning op, instead of those in the bundle. Needs the onnx package.
 
     Raises:
         UsageError: the bundle has no decoder.
     """
 
     def __init__(
-        self, bundle: Bundle, *, provider: str = "cpu", threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        attributes: Mapping[str, int] | None = None,
     ) -> None:
         if bundle.manifest.graphs.decoder is None:
             raise UsageError(
@@ -135,7 +141,7 @@ class DecoderRunner:
         self.bundle = bundle
         self.graph = bundle.manifest.graphs.decoder
         self.text = bundle.manifest.model.text
-        self._provider, self._threads = provider, threads
+        self._provider, self._threads, self._attributes = provider, threads, attributes
 
     @cached_property
     def session(self) -> onnxruntime.InferenceSession:
@@ -153,6 +159,7 @@ class DecoderRunner:
             threads=self._threads,
             only_outputs=only_outputs,
             given=given,
+            attributes=self._attributes,
         )
 
     @cached_property

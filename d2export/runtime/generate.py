@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -73,17 +73,23 @@ class Generator:
         bundle: an opened bundle.
         provider: `cpu` or `cuda`.
         threads: of one operator; all cores if None.
+        attributes: of the pruning ops, instead of those in the bundle. Needs the onnx package.
     """
 
     bundle: Bundle
     provider: str = "cpu"
     threads: int | None = None
+    attributes: Mapping[str, int] | None = None
     vision: VisionRunner = field(init=False, repr=False)
     decoder: DecoderRunner = field(init=False, repr=False)
     prior: Prior = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        options: dict[str, Any] = {"provider": self.provider, "threads": self.threads}
+        options: dict[str, Any] = {
+            "provider": self.provider,
+            "threads": self.threads,
+            "attributes": self.attributes,
+        }
         self.vision = VisionRunner(self.bundle, **options)
         self.decoder = DecoderRunner(self.bundle, **options)
         self.prior = stored_prior(self.bundle)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -50,13 +51,19 @@ class VisionRunner:
         bundle: an opened bundle.
         provider: `cpu` or `cuda`.
         threads: of one operator; all cores if None.
+        attributes: of the pruning ops, instead of those in the bundle. Needs the onnx package.
 
     Raises:
         BundleError: the bundle lies where ONNX Runtime cannot open it.
     """
 
     def __init__(
-        self, bundle: Bundle, *, provider: str = "cpu", threads: int | None = None
+        self,
+        bundle: Bundle,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        attributes: Mapping[str, int] | None = None,
     ) -> None:
         try:
             str(bundle.root).encode()
@@ -69,6 +76,7 @@ class VisionRunner:
             "precision": bundle.manifest.precision,
             "provider": provider,
             "threads": threads,
+            "attributes": attributes,
         }
 
     @cached_property

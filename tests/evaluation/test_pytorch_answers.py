@@ -119,7 +119,7 @@ def test_all_together_as_each_alone(asking: Asking, monkeypatch: pytest.MonkeyPa
     """Batches, windows and parts that do not come out even."""
     monkeypatch.setattr(pytorch_sequences, "TOKENS_AT_ONCE", 200)
     monkeypatch.setattr(pytorch_answers, "PROMPT_TOKENS_AT_ONCE", 300)
-    monkeypatch.setattr(pytorch_answers, "WINDOW_BYTES", 1 << 17)
+    monkeypatch.setattr(pytorch_answers, "WINDOW_BYTES", 250_000)  # of tiles of 62 kB
     names = ["d2", "d2 K=1", "d2 by text and tile", "fastv", "cdpruner", "vispruner", "sms", "dart"]
     configurations = [unpruned(), *made(asking, [*names, "sms vision"])]
     samples = small_samples(5, 3)
