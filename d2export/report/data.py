@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -142,13 +143,21 @@ class Check:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Accuracy on a task: a plot as SVG, what it shows in a sentence, and the same as a table."""
+    """Accuracy on a kind of question.
+
+    Attributes:
+        svg: the plot, as `evaluation/plot.py` draws it; `about` says how to read it.
+        header: of `rows`, which are the same as a table.
+        score: the one to tell first; `score_about` says whose it is.
+    """
 
     title: str
     svg: str
     about: str
     header: tuple[str, ...] = ()
     rows: tuple[tuple[str, ...], ...] = ()
+    score: str = ""
+    score_about: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,8 +165,8 @@ class ReportData:
     """All of a report.
 
     Attributes:
-        model: its name.
-        headline: what the bundle does, in one sentence.
+        model: its name; of an evaluation, the task's.
+        headline: what the bundle does, or the task asks, in one sentence.
         trained: whether its weights mean anything.
         plan: how it prunes.
         keeps: budgets, fewest tokens first; empty where no selection was stored.
@@ -168,6 +177,7 @@ class ReportData:
         timed: what `stages` were measured with.
         counted: what the savings of `keeps` were counted for.
         environment: where it was measured; `versions`: what the bundle was made with.
+        subject: what the page is about; that of an evaluation has no bundle's parts.
     """
 
     model: str
@@ -187,6 +197,7 @@ class ReportData:
     evaluations: tuple[Evaluation, ...] = ()
     environment: Facts = ()
     versions: Facts = ()
+    subject: Literal["bundle", "evaluation"] = "bundle"
 
     @property
     def built(self) -> Keep | None:

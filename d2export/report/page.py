@@ -17,7 +17,10 @@ from d2export.report.sections.kept import budget_rules, kept
 from d2export.report.sections.made import made
 from d2export.report.sections.summary import summary
 
-SECTIONS = (summary, kept, importance, cost, accuracy, check, made)
+SECTIONS = {
+    "bundle": (summary, kept, importance, cost, accuracy, check, made),
+    "evaluation": (summary, accuracy, made),
+}
 
 
 def render(data: ReportData) -> str:
@@ -34,7 +37,7 @@ def render(data: ReportData) -> str:
         element("title", f"{data.model}: d2export report"),
         element("style", Html(style)),
     )
-    main = element("main", [section(data) for section in SECTIONS])
+    main = element("main", [section(data) for section in SECTIONS[data.subject]])
     body = element("body", shared_definitions(), main, element("script", Html(script)))
     return f"<!doctype html>\n{element('html', head, body, lang='en')}\n"
 

@@ -190,3 +190,11 @@ def test_a_budget_that_the_picture_decides_saves_nothing_that_is_known() -> None
 def test_equal_data_give_equal_pages_of_modest_size() -> None:
     assert render(full_report()) == render(full_report())
     assert len(render(full_report())) < 100_000
+
+
+def test_the_page_of_an_evaluation_has_no_parts_of_a_bundle() -> None:
+    data = replace(full_report("plain"), subject="evaluation")
+    page = page_of(data)
+    assert [section["id"] for section in page.all("section")] == ["accuracy", "made"]
+    assert "not checked" not in page.text
+    assert "Exported with" not in page.text

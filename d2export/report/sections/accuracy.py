@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from d2export.report.data import Evaluation, ReportData
 from d2export.report.figures import section, table
 from d2export.report.markup import Html, element
@@ -17,16 +19,25 @@ def accuracy(data: ReportData) -> Html:
     title = "What it does to accuracy"
     if not data.evaluations:
         return section("accuracy", title, element("p", NOT_EVALUATED, class_="missing"))
-    return section("accuracy", title, [_evaluation(one) for one in data.evaluations])
-
-
-def _evaluation(evaluation: Evaluation) -> Html:
-    rows = table(evaluation.header, evaluation.rows, caption=evaluation.title)
-    return element(
-        "figure",
-        element("h3", evaluation.title),
-        Html(evaluation.svg),
-        element("figcaption", evaluation.about),
-        rows if evaluation.rows else None,
-        class_="plot",
+    plots = [_plot(one) for one in data.evaluations]
+    return section(
+        "accuracy",
+        title,
+        element("div", plots, class_=f"gallery of-{min(len(plots), 3)}"),
+        [_numbers(one) for one in data.evaluations if one.rows],
     )
+
+
+def _plot(evaluation: Evaluation) -> Html:
+    caption = element("figcaption", evaluation.about)
+    return element("figure", _without_style(evaluation.svg), caption, class_="plot")
+
+
+def _numbers(evaluation: Evaluation) -> Html:
+    grid = table(evaluation.header, evaluation.rows, caption=evaluation.title)
+    return element("div", element("h3", evaluation.title), grid)
+
+
+def _without_style(svg: str) -> Html:
+    """The page's own style says how wide a plot is; its policy refuses style attributes."""
+    return Html(re.sub(r'\A(<svg[^>]*?) style="[^"]*"', r"\1", svg.strip()))

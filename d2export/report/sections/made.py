@@ -16,9 +16,9 @@ def made(data: ReportData) -> Html:
         "How it was made",
         element(
             "div",
-            _group("Plan", data.plan),
+            _group("Asked" if data.subject == "evaluation" else "Plan", data.plan),
             _group("Measured on", data.environment),
-            _group("Exported with", data.versions),
+            _group("Exported with", data.versions) if data.subject == "bundle" else None,
             class_="columns",
         ),
     )

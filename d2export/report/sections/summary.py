@@ -6,6 +6,7 @@ from d2export.report.data import ReportData
 from d2export.report.figures import NOT_MEASURED, milliseconds, percent
 from d2export.report.markup import Child, Html, element
 
+MOST_SCORES = 4
 RANDOM = (
     "Random weights. This report shows that the graphs work and how fast; which tokens a trained "
     "model would keep, it cannot show."
@@ -20,8 +21,16 @@ def summary(data: ReportData) -> Html:
         element("h1", data.model),
         element("p", data.headline, class_="lead"),
         None if data.trained else element("p", RANDOM, class_="notice", role="note"),
-        element("dl", _kept(data), _saved(data), _cost(data), _answers(data), class_="figures"),
+        element("dl", _figures(data), class_="figures"),
     )
+
+
+def _figures(data: ReportData) -> list[Html]:
+    """A score for each kind of question, or what a bundle keeps, saves, takes and answers."""
+    scores = [_figure("Accuracy", one.score, one.score_about) for one in data.evaluations]
+    if data.subject == "evaluation":
+        return scores[:MOST_SCORES]
+    return [_kept(data), _saved(data), *scores[:1], _cost(data), _answers(data)]
 
 
 def _kept(data: ReportData) -> Html:
