@@ -23,6 +23,7 @@ from d2export.evaluation.task import Task
 from d2export.models.source import Source, open_source
 from d2export.progress import Progress
 from d2export.report.environment import environment_of
+from d2export.report.evaluated import write_evaluation_report
 from d2export.verify.tables import plural
 
 STAGES = 2
@@ -142,6 +143,7 @@ def _evaluated(
         environment = environment_of(run.provider, run.threads)
         accuracy = summarize(task, folder, configurations, environment | _torch_version())
         accuracy.write(run.output)
+        write_evaluation_report(accuracy, run.output)
     if not accuracy.complete:
         progress.warning(accuracy.what_is_missing())
     return accuracy
