@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from d2export.errors import D2ExportError, ImageError
-from d2export.evaluation.formats import READERS, read_task
+from d2export.evaluation.formats import READERS, read_task, refcoco
+from d2export.evaluation.formats.short_answers import SHORT_ANSWER
 from tests.evaluation.formats.small_files import asked, described, write_lines
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "tasks.md"
@@ -153,7 +154,10 @@ def test_the_examples_of_the_document_are_read(tmp_path, task, files, truth):
     )
 
 
-def test_the_document_lists_every_task_and_prompt():
+def test_the_document_lists_every_task_and_what_is_asked():
     text = DOCUMENT.read_text()
-    table = text[text.index("| task ") : text.index("From Python")]
+    table = text[text.index("| task ") : text.index("`--data`")]
     assert [name for name in READERS if f"`{name}`" not in table] == []
+    words = " ".join(text.split())
+    assert refcoco.PROMPT.format("the lady with the blue shirt") in words
+    assert f"`{SHORT_ANSWER}`" in words

@@ -118,6 +118,7 @@ def test_pictures_may_lie_where_internvl_has_them(tmp_path):
         ({"sent": 7}, "'sent' is 7, expected a text"),
         ({"sent": "\ud800"}, "'sent' is '\\ud800', expected a text"),
         ({"image": "data/.."}, "'image' is 'data/..', expected the name of a picture"),
+        ({"image": "a\0.png"}, "'image' is 'a\\x00.png', expected the name of a picture"),
         ({"image": "data/"}, "'image' is 'data/', expected the name of a picture"),
     ],
 )

@@ -52,6 +52,11 @@ def test_as_published(folder):
     assert scores == [1, 0.9, 0.3, 0]
 
 
+def test_a_limit_is_of_the_file(folder):
+    write_published(folder, *[read(question_id=number) for number in range(5)])
+    assert [sample.id for sample in read_task("textvqa", folder, limit=2).samples] == ["0", "1"]
+
+
 def test_internvls_lines_join_question_and_prompt_by_a_blank(folder):
     write_internvl(folder)
     (sample,) = read_task("textvqa", folder).samples

@@ -42,6 +42,7 @@ FORMS = [
     ("red -hot-x", "red hotx"),
     ("red- hot-x", "red hotx"),
     ("x;-y-z", "x y z"),
+    ("x-;y-z", "x y z"),
     ("a/b", "b"),
     ("and / or", "and or"),
     ("Yes!", "yes"),
