@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from d2export.evaluation.scenes.questions import Question, ask, box_text
+from d2export.evaluation.scenes.questions import Question, ask, bin_of, box_text
 from d2export.evaluation.scenes.references import by_look
 from d2export.evaluation.scenes.scene import Item, Scene, make_scene
 from d2export.evaluation.scenes.shapes import COLOURS, LETTER_WIDTH, LETTERS, SHAPES
@@ -26,6 +26,7 @@ QUESTIONS = 6  # about each scene
 ASKED = ("locate", "locate", "locate", "name", "count", "read")
 NOUNS = (*SHAPES, "sign")
 COVERED = 0.2  # of a patch, from which on it belongs to an object
+LEGIBLE = 0.5  # of a patch, from which on a letter is asked for
 IGNORED = -100  # where there is nothing to learn
 PROMPT_END = "<|im_end|>\n<|im_start|>assistant\n"
 ANSWER_END = "<|im_end|>"
@@ -59,7 +60,7 @@ class Batch:
         seen: `[B, Q, n]` float32, how much of each patch belongs to what a question is about.
         noun, colour, size, letter: `[B, n]` int64, of the object that covers a patch, else
             `IGNORED`.
-        box: `[B, n, 4]` float32, its box, in shares of the canvas.
+        box: `[B, n, 4]` int64, its box, in bins of the canvas; `IGNORED` where there is none.
     """
 
     pixels: Tensor
@@ -184,14 +185,15 @@ def _labels(
         ]
         + [(IGNORED, IGNORED, IGNORED)]
     )
-    boxes = np.array([item.box for item in items] + [(0, 0, 0, 0)]) + corner
+    boxes = np.array([item.box for item in items]) + corner
+    bins = [[bin_of(edge, SIDE) for edge in box] for box in boxes.tolist()]
     noun, colour, size = kinds[owner].T
     return {
         "noun": noun,
         "colour": colour,
         "size": size,
         "letter": _letters(items, cells),
-        "box": (boxes[owner] / SIDE).astype(np.float32),
+        "box": np.array([*bins, [IGNORED] * 4])[owner],
     }
 
 
@@ -204,7 +206,7 @@ def _letters(items: Sequence[Item], cells: int) -> np.ndarray[Any, Any]:
             continue
         scale = item.width / ((LETTER_WIDTH + 1) * len(item.text) + 2)
         middles = item.left + scale * (1.5 + LETTER_WIDTH / 2 + np.arange(len(item.text)) * 6)
-        inside = _coverage([item], cells).reshape(cells, cells) >= COVERED
+        inside = _coverage([item], cells).reshape(cells, cells) >= LEGIBLE
         nearest = np.abs(centres[:, None] - middles).argmin(axis=1)
         letters = np.array([list(LETTERS).index(letter) for letter in item.text])
         found = np.where(inside, letters[nearest][None, :], found)

@@ -10,12 +10,14 @@ from torch import Tensor
 from torch.nn import functional
 
 from d2export.evaluation.scenes.questions import BINS, bin_text
-from d2export.evaluation.scenes.shapes import COLOURS, LETTERS
+from d2export.evaluation.scenes.shapes import COLOURS
 from pocket.batches import IGNORED, NOUNS, Batch
-from pocket.model import Seen, TrainedModel
+from pocket.model import DENSE, Seen, TrainedModel
 
 SOFTNESS = 1.0  # bins: an answer near the right one is nearly right
-WEIGHTS = {"answer": 1.0, "likeness": 0.3, "heat": 0.3, "dense": 0.5, "box": 2.0}
+WEIGHTS = {"answer": 1.0, "likeness": 0.2, "heat": 0.3, "dense": 0.3, "box": 0.5}
+MARKUP_WEIGHT = 0.1  # of tokens that say nothing, such as brackets
+MARKUP = ("<box>", "</box>", "[[", "]]", ", ", "<|im_end|>")
 
 
 @dataclass(frozen=True)
@@ -25,12 +27,16 @@ class Words:
     Attributes:
         nouns, colours, sizes: `[k]` int64.
         soft: `[vocab, vocab]` float32: a row sums to 1; a coordinate's is spread.
+        near: `[BINS, BINS]` float32, the same for coordinates alone.
+        weights: `[vocab]` float32, of tokens as targets.
     """
 
     nouns: Tensor
     colours: Tensor
     sizes: Tensor
     soft: Tensor
+    near: Tensor
+    weights: Tensor
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, vocab: int, device: torch.device) -> Words:
@@ -45,22 +51,30 @@ class Words:
         distance = torch.arange(BINS)[:, None] - torch.arange(BINS)[None]
         near = torch.exp(-0.5 * (distance / SOFTNESS) ** 2)
         soft[bins] = 0
-        soft[bins[:, None], bins[None]] = near / near.sum(dim=1, keepdim=True)
-        return cls(ids(NOUNS), ids(tuple(COLOURS)), ids(("small", "large")), soft.to(device))
+        near /= near.sum(dim=1, keepdim=True)
+        soft[bins[:, None], bins[None]] = near
+        weights = torch.ones(vocab)
+        for text in MARKUP:
+            weights[tokenizer.encode(text).ids] = MARKUP_WEIGHT
+        tables = (table.to(device) for table in (soft, near, weights))
+        return cls(ids(NOUNS), ids(tuple(COLOURS)), ids(("small", "large")), *tables)
 
 
 def losses(model: TrainedModel, batch: Batch, seen: Seen, words: Words) -> dict[str, Tensor]:
     """Each loss, unweighted, a scalar."""
     learned = batch.targets != IGNORED
+    targets = batch.targets[learned]
+    weights = words.weights[targets]
     log = seen.logits[learned].float().log_softmax(dim=-1)
-    answer = -(words.soft[batch.targets[learned]] * log).sum(dim=-1)
-    aim = batch.seen / batch.seen.sum(dim=2, keepdim=True)
-    heat = -(aim * seen.heat.float().log_softmax(dim=2)).sum(dim=2)
+    answer = -(words.soft[targets] * log).sum(dim=-1)
+    aim = (batch.seen / batch.seen.sum(dim=2, keepdim=True)).unsqueeze(2)
+    aim = aim.expand(-1, -1, learned.shape[2], -1)[learned]
+    heat = -(aim * seen.heat[learned].float().log_softmax(dim=-1)).sum(dim=-1)
     return {
-        "answer": answer.mean(),
+        "answer": (answer * weights).sum() / weights.sum(),
         "likeness": _likeness(model, batch, seen, words),
-        "heat": heat.mean(),
-        **_dense(model, batch, seen),
+        "heat": (heat * weights).sum() / weights.sum(),
+        **_dense(model, batch, seen, words),
     }
 
 
@@ -77,10 +91,9 @@ def _likeness(model: TrainedModel, batch: Batch, seen: Seen, words: Words) -> Te
     return total
 
 
-def _dense(model: TrainedModel, batch: Batch, seen: Seen) -> dict[str, Tensor]:
+def _dense(model: TrainedModel, batch: Batch, seen: Seen, words: Words) -> dict[str, Tensor]:
     """What covers each patch, and the box of it."""
-    sizes = [len(NOUNS) + 1, len(COLOURS), 2, len(LETTERS), 4]
-    noun, colour, size, letter, box = model.dense(seen.patches).float().split(sizes, dim=-1)
+    noun, colour, size, letter, box = model.dense(seen.patches).float().split(DENSE, dim=-1)
     nothing = torch.where(batch.noun == IGNORED, len(NOUNS), batch.noun)
     covered = batch.noun != IGNORED
     total = functional.cross_entropy(noun.flatten(0, 1), nothing.flatten())
@@ -88,5 +101,5 @@ def _dense(model: TrainedModel, batch: Batch, seen: Seen) -> dict[str, Tensor]:
         known = labels != IGNORED
         if known.any():
             total = total + functional.cross_entropy(logits[known], labels[known])
-    off = (box[covered].sigmoid() - batch.box[covered]).abs().mean()
-    return {"dense": total, "box": off}
+    log = box[covered].unflatten(1, (4, BINS)).log_softmax(dim=-1)
+    return {"dense": total, "box": -(words.near[batch.box[covered]] * log).sum(dim=-1).mean()}

@@ -11,16 +11,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from d2export.evaluation.scenes.questions import BINS, bin_text
-from d2export.evaluation.scenes.shapes import COLOURS
+from d2export.evaluation.scenes.shapes import COLOURS, LETTERS
 from d2export.models.decoder import DecoderLayer, LanguageModel, Rotation, rotate
 from d2export.models.presets import ModelSpec
 from d2export.models.vision_tower import Layer, VisionModel
 from pocket.batches import GRID, NOUNS, PATCH, Batch
 
+# What a patch is asked: what covers it, if anything, its colour, size and letter, and its box.
+DENSE = (len(NOUNS) + 1, len(COLOURS), 2, len(LETTERS), 4 * BINS)
 BEFORE = "<|im_start|>user\n<img>"
 AFTER = "</img>\n"
 AMPLITUDE = 0.7  # of position embeddings at first
 HEAT = 64  # channels that questions and patches are compared in
+HEAT_LAYER = 2  # behind it, counted from 0: one layer is left to read what is there
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ class Seen:
         patches: `[B, n, 192]`, of the last vision layer.
         tokens: `[B, n, hidden]`, visual tokens.
         logits: `[B, Q, L, vocab]`.
-        heat: `[B, Q, n]`, logits of where the answer to each question is.
+        heat: `[B, Q, L, n]`, logits of where the answer to each question is, at each of its tokens.
     """
 
     patches: Tensor
@@ -54,7 +57,7 @@ class TrainedModel(nn.Module):
         self.vision = VisionModel(spec)
         self.text = LanguageModel(spec.text)
         width = spec.text.hidden
-        self.dense = nn.Linear(spec.vision.hidden, len(NOUNS) + 1 + len(COLOURS) + 2 + 16 + 4)
+        self.dense = nn.Linear(spec.vision.hidden, sum(DENSE))
         self.heat_query = nn.Linear(width, HEAT)
         self.heat_key = nn.Linear(width, HEAT)
         self.likeness = nn.Parameter(torch.tensor(10.0))
@@ -66,7 +69,7 @@ class TrainedModel(nn.Module):
     def forward(self, batch: Batch) -> Seen:
         """One pass over a batch, without any pruning."""
         patches, tokens = self.see(batch.pixels, batch.places)
-        b, n, width = tokens.shape
+        b, n, _ = tokens.shape
         _, questions, length = batch.tokens.shape
         first = len(self.before)
         start = first + n + len(self.after)
@@ -77,13 +80,15 @@ class TrainedModel(nn.Module):
         cos, sin = self._rotation(positions)
         causal = _mask(0, 1, start, states)
         mask = _mask(start, questions, length, states)
-        for layer in self.text.all_layers():
+        heat = states
+        for index, layer in enumerate(self.text.all_layers()):
             states = _decoder_layer(layer, states, cos, sin, causal, mask)
-        answers = states[:, start:].unflatten(1, (questions, length))
-        at = batch.asked[:, :, None, None].expand(-1, -1, -1, width)
-        query = self.heat_query(answers.gather(2, at).squeeze(2))
-        heat = query @ self.heat_key(states[:, first : first + n]).transpose(1, 2)
-        return Seen(patches, tokens, self.text.logits(answers), heat / HEAT**0.5)
+            if index == HEAT_LAYER:
+                query, key = self.heat_query(states[:, start:]), states[:, first : first + n]
+                heat = query @ self.heat_key(key).transpose(1, 2) / HEAT**0.5
+        shape = (questions, length)
+        logits = self.text.logits(states[:, start:]).unflatten(1, shape)
+        return Seen(patches, tokens, logits, heat.unflatten(1, shape))
 
     def see(self, pixels: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
         """States of the patches, and the visual tokens, of pictures on the canvas."""
