@@ -157,6 +157,7 @@ def build(
         progress=progress_of(BUILD_STAGES, quiet, verbose),
     )
     text = f"{report.text()}\n\nThe kept tokens, drawn: {output / 'pictures'}"
+    text += f"\nAll of this to look at: {output / 'report.html'}"
     finish(report.to_json(), text, as_json, passed=report.passed)
 
 

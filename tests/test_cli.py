@@ -44,6 +44,8 @@ def test_build_says_what_it_does_and_ends_with_passed(
     assert answer.code == 0, answer.err
     assert answer.last_line == "PASSED"
     assert f"The kept tokens, drawn: {out}/pictures" in answer.out
+    assert f"All of this to look at: {out}/report.html" in answer.out
+    assert "d2export build -m " in (out / "report.html").read_text()  # as it was typed
     stages = ["reading", "exporting", "asking PyTorch", "checking", "measuring latency"]
     for number, stage in enumerate(stages, 1):
         assert f"[{number}/5] {stage}" in answer.err
