@@ -18,6 +18,8 @@ ABSENT = ("torch", "onnx", "onnx_ir", "onnxscript", "transformers", "huggingface
 DATA = (
     "d2export/export/d2prune.onnx.txt",
     "d2export/bundle/manifest.schema.json",
+    "d2export/report/report.css",
+    "d2export/report/report.js",
     "d2export/py.typed",
 )
 
@@ -103,6 +105,14 @@ def test_build_from_a_bundle(core: Path, bundle: Path) -> None:
     assert answer.code == 0, answer.err
     assert answer.last_line == "PASSED"
     assert json.loads((bundle / "report.json").read_text())["passed"] is True
+    assert "<h1>pocket</h1>" in (bundle / "report.html").read_text()
+
+
+def test_report(core: Path, bundle: Path) -> None:
+    (bundle / "report.html").unlink()
+    answer = run(core, "report", bundle)
+    assert answer.code == 0, answer.err
+    assert "<h1>pocket</h1>" in (bundle / "report.html").read_text()
 
 
 def test_doctor_says_what_is_missing(core: Path, bundle: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,13 @@ def test_the_score_that_is_told_first_is_that_of_a_tenth_of_the_tokens() -> None
     assert locate.score == f"{100 * rows['d2 10%'].score:.1f}\u202f%"
     assert locate.score_about == "locate, d2 10%; unpruned 94.6\u202f%"
     assert count.score_about == "count, d2 10%; unpruned 81.2\u202f%"
+
+
+def test_the_first_selector_is_told_of_even_if_another_is_nearer() -> None:
+    accuracy = sample_accuracy()
+    rows = tuple(row for row in accuracy.rows if row.configuration != "d2 10%")
+    locate, _ = evaluations_of(replace(accuracy, rows=rows))
+    assert locate.score_about == "locate, d2 5%; unpruned 94.6\u202f%"
 
 
 def test_the_page_has_a_plot_and_all_numbers_of_each_kind(tmp_path: Path) -> None:
