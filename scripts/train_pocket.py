@@ -42,8 +42,8 @@ class Part:
 # Small pictures first, with few objects and few words: a step costs a third, and the words are
 # tied to what they mean before there is much to confuse.
 PARTS = (
-    Part(Stage(side=224, objects=(1, 4), brief=0.5), 2000),
-    Part(Stage(side=448, objects=(1, 10), brief=0.1), 3000),
+    Part(Stage(side=224, objects=(1, 4), brief=0.5), 1500),
+    Part(Stage(side=448, objects=(1, 10), brief=0.1), 2500),
 )
 
 

@@ -153,8 +153,8 @@ def test_the_checkpoint_is_read_back(training: Any, run: Any, tmp_path: Path) ->
     assert (found.spec.vision, found.spec.text) == (packed.spec.vision, packed.spec.text)
 
 
-def test_the_optimiser_is_adamw(training: Any) -> None:
-    """Against torch's, float32, without clipping and decay."""
+def test_the_optimiser_is_adamw_outside_the_layers(training: Any) -> None:
+    """Against torch's, float32."""
     optimiser = importlib.import_module("pocket.optimiser")
     torch.manual_seed(0)
     ours, theirs = nn.Linear(3, 3), nn.Linear(3, 3)
@@ -165,13 +165,57 @@ def test_the_optimiser_is_adamw(training: Any) -> None:
         {"params": [theirs.bias], "weight_decay": 0.0},
     ]
     other = torch.optim.AdamW(groups, lr=0.01, betas=optimiser.BETAS, eps=optimiser.EPS)
-    for index in range(5):
-        x = torch.randn(4, 3) * 0.1
-        for module in (ours, theirs):
-            (module(x).pow(2).sum() * 0.1).backward()
-        nn.utils.clip_grad_norm_(theirs.parameters(), optimiser.CLIP)
-        mine.step(0.01)
-        other.step()
-        other.zero_grad()
-        torch.testing.assert_close(ours.weight, theirs.weight, msg=f"step {index}")
+    steps_of_both(optimiser, (ours, mine), (theirs, other), 0.01)
+    torch.testing.assert_close(ours.weight, theirs.weight)
     torch.testing.assert_close(ours.bias, theirs.bias)
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (4, 12), (12, 4)])
+def test_the_optimiser_is_muon_inside_the_layers(training: Any, shape: tuple[int, int]) -> None:
+    """Against torch's, which iterates in bfloat16."""
+    optimiser = importlib.import_module("pocket.optimiser")
+    torch.manual_seed(0)
+    ours, theirs = nn.Linear(*shape, bias=False), nn.Linear(*shape, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    mine = optimiser.Optimiser([("text.layers.0.weight", ours.weight)])
+    assert mine.muon == [0]
+    other = torch.optim.Muon(
+        [theirs.weight],
+        lr=0.01,
+        weight_decay=optimiser.DECAY,
+        momentum=optimiser.MOMENTUM,
+        adjust_lr_fn="match_rms_adamw",
+    )
+    start = ours.weight.detach().clone()
+    steps_of_both(optimiser, (ours, mine), (theirs, other), 0.01)
+    moved = (ours.weight - start).norm()
+    assert (ours.weight - theirs.weight).norm() < 0.03 * moved
+
+
+def steps_of_both(optimiser: Any, ours: Any, theirs: Any, rate: float) -> None:
+    """Five steps on the same inputs, with gradients that have to be clipped."""
+    for _ in range(5):
+        x = torch.randn(4, ours[0].in_features) * 10
+        for module, _ in (ours, theirs):
+            module(x).pow(2).sum().backward()
+        norm = nn.utils.clip_grad_norm_(theirs[0].parameters(), optimiser.CLIP)
+        assert ours[1].step(rate) == pytest.approx(float(norm), rel=1e-3)
+        theirs[1].step()
+        theirs[1].zero_grad()
+
+
+def test_orthogonal(training: Any) -> None:
+    optimiser = importlib.import_module("pocket.optimiser")
+    torch.manual_seed(0)
+    for shape in ((16, 16), (6, 40), (40, 6)):
+        u, _, v = torch.linalg.svd(torch.randn(shape), full_matrices=False)
+        matrix = u @ torch.diag(torch.linspace(0.2, 3, min(shape))) @ v
+        values = torch.linalg.svdvals(optimiser.orthogonal(matrix))
+        assert values.min() > 0.65
+        assert values.max() < 1.25
+        assert (
+            torch.nn.functional.cosine_similarity(
+                optimiser.orthogonal(matrix).flatten(), (u @ v).flatten(), dim=0
+            )
+            > 0.97
+        )
