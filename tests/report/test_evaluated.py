@@ -79,6 +79,7 @@ def test_the_page_has_a_plot_and_all_numbers_of_each_kind(tmp_path: Path) -> Non
     assert "pocket-scenes: locate" in page.text
     assert "random <b> 25%" in page.text
     assert "Not complete" not in page.text
+    assert "Against PyTorch" not in page.text
     assert len(page.all("tr")) == 2 * (1 + 13)
     row = re.search(r"<tr><th[^>]*>d2 10%</th>(.*?)</tr>", text)
     assert row is not None
