@@ -189,7 +189,7 @@ def test_the_optimiser_is_muon_inside_the_layers(training: Any, shape: tuple[int
     start = ours.weight.detach().clone()
     steps_of_both(optimiser, (ours, mine), (theirs, other), 0.01)
     moved = (ours.weight - start).norm()
-    assert (ours.weight - theirs.weight).norm() < 0.03 * moved
+    assert (ours.weight - theirs.weight).norm() < 0.1 * moved
 
 
 def steps_of_both(optimiser: Any, ours: Any, theirs: Any, rate: float) -> None:
