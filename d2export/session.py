@@ -18,6 +18,7 @@ from d2export.progress import Progress
 from d2export.pruning.prior import outside_seen
 from d2export.report.environment import environment_of
 from d2export.report.write import write_report
+from d2export.runtime.boxes import boxes_in
 from d2export.runtime.generate import Generation, Generator
 from d2export.runtime.picture import draw_kept
 from d2export.runtime.sampling import Sampling
@@ -241,10 +242,13 @@ def scope_of(bundle: Path | str) -> str:
 def save_pictures(result: Generation, images: Sequence[Path], folder: Path) -> list[Path]:
     """Draw the kept tokens of each picture into `folder`, as `NAME.kept.png`.
 
+    Boxes in an answer about one picture are drawn, too.
+
     Raises:
         OutputError: the folder cannot be written.
     """
     pictures: list[Path] = []
+    boxes = boxes_in(result.text) if len(images) == 1 else ()
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for image, tiles, kept in zip(images, result.images, result.kept, strict=True):
@@ -252,7 +256,7 @@ def save_pictures(result: Generation, images: Sequence[Path], folder: Path) -> l
             while target in pictures:
                 number += 1
                 target = folder / f"{image.stem}-{number}.kept.png"
-            draw_kept(load_image(image), tiles, kept).save(target)
+            draw_kept(load_image(image), tiles, kept, boxes).save(target)
             pictures.append(target)
     return pictures
 

@@ -10,9 +10,7 @@ from typing import Any
 from PIL import Image
 
 from d2export.models.images import load_image
-
-# x1, y1, x2, y2 as shares of the picture's width and height, 0 to 1.
-Box = tuple[float, float, float, float]
+from d2export.runtime.boxes import Box as Box
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
-"""Which visual tokens a model kept, drawn on the picture it looked at."""
+"""Which visual tokens a model kept and which boxes it answered, drawn on the picture."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,29 +11,38 @@ from PIL import Image, ImageDraw, ImageFont
 
 from d2export.errors import UsageError
 from d2export.models.tiling import Tiles, token_boxes
+from d2export.runtime.boxes import Box
 
 MIN_LONG_SIDE, MAX_LONG_SIDE = 900, 1600  # pixels of the drawn picture
 TILE_COLOUR = (255, 190, 30)  # amber, solid
 THUMBNAIL_COLOUR = (70, 225, 255)  # cyan, dashed
+BOX_COLOUR = (255, 60, 170)  # magenta, thick
 SHADOW = (16, 18, 22)  # beside every line, so that it shows on a bright picture too
 STRIP_COLOUR, TEXT_COLOUR = (22, 24, 28), (236, 238, 240)
 UNSEEN_BRIGHTNESS = 0.42
 DASH = 6  # pixels
+BOX_STROKE = 5  # pixels
 
 _Colour = tuple[int, int, int]
 _Part = tuple[_Colour | None, str]  # of the caption: the swatch before it, and its text
 
 
-def draw_kept(image: Image.Image, tiles: Tiles, kept: NDArray[np.integer[Any]]) -> Image.Image:
+def draw_kept(
+    image: Image.Image,
+    tiles: Tiles,
+    kept: NDArray[np.integer[Any]],
+    boxes: Sequence[Box] = (),
+) -> Image.Image:
     """The picture, with what no kept token saw grey and dim, and a caption that counts them.
 
     Kept tokens of tiles are outlined in amber; those of the thumbnail, each as large as
-    `columns` × `rows` of the others, in dashed cyan.
+    `columns` × `rows` of the others, in dashed cyan. Boxes of the answer have thick magenta lines.
 
     Args:
         image: the picture `tiles` was cut from.
         tiles: how it was cut.
         kept: integer `[M]`, indices of the kept tokens, each in `[0, N)`.
+        boxes: what the model answered, as shares of the picture's width and height.
 
     Returns:
         Mode RGB; the picture's long side has 900 to 1600 pixels, a caption strip lies below it.
@@ -48,19 +58,22 @@ def draw_kept(image: Image.Image, tiles: Tiles, kept: NDArray[np.integer[Any]]) 
     visible = (seen[:, :2] < seen[:, 2:]).all(axis=1)
     on_thumbnail = kept >= tiles.columns * tiles.rows * tiles.tokens_per_side**2
     to_drawing = np.tile([width, height], 2) / np.tile(image.size, 2)
-    boxes = np.rint(seen * to_drawing).astype(int)
-    boxes[:, 2:] = np.maximum(boxes[:, 2:], boxes[:, :2] + 1)  # however long the picture
+    cells = np.rint(seen * to_drawing).astype(int)
+    cells[:, 2:] = np.maximum(cells[:, 2:], cells[:, :2] + 1)  # however long the picture
 
     picture = image.convert("RGB").resize((width, height), Image.Resampling.LANCZOS)
-    picture = _dim(picture, boxes[visible])
-    _outline(picture, boxes[visible & ~on_thumbnail])
-    _outline_dashed(picture, boxes[visible & on_thumbnail])
+    picture = _dim(picture, cells[visible])
+    _outline(picture, cells[visible & ~on_thumbnail])
+    _outline_dashed(picture, cells[visible & on_thumbnail])
+    _outline_answer(picture, boxes)
     parts: list[_Part] = [(None, f"{len(kept)} of {len(tiles.grid)} tokens kept")]
     if tiles.has_thumbnail:
         parts.append((TILE_COLOUR, f"{(~on_thumbnail).sum()} from tiles"))
         parts.append((THUMBNAIL_COLOUR, f"{on_thumbnail.sum()} from the thumbnail"))
     if not visible.all():
         parts.append((None, f"{(~visible).sum()} in the padding"))
+    if boxes:
+        parts.append((BOX_COLOUR, "answered"))
     return _add_caption(picture, parts)
 
 
@@ -120,6 +133,17 @@ def _outline_dashed(picture: Image.Image, boxes: NDArray[np.int_]) -> None:
             end = min(y + DASH, y1) - 1
             pen.rectangle((x0, y, x0 + stroke - 1, end), THUMBNAIL_COLOUR)
             pen.rectangle((x1 - stroke, y, x1 - 1, end), THUMBNAIL_COLOUR)
+
+
+def _outline_answer(picture: Image.Image, boxes: Sequence[Box]) -> None:
+    """Draws a thick line around each box, dark on both sides."""
+    pen = ImageDraw.Draw(picture)
+    size = np.tile(picture.size, 2)
+    for box in boxes:
+        x0, y0, x1, y1 = np.rint(np.array(box) * size).astype(int).tolist()
+        for out, colour in ((2, SHADOW), (0, BOX_COLOUR)):
+            around = (x0 - BOX_STROKE - out, y0 - BOX_STROKE - out, x1 + BOX_STROKE + out - 1)
+            pen.rectangle((*around, y1 + BOX_STROKE + out - 1), None, colour, BOX_STROKE + 2 * out)
 
 
 def _stroke(x0: int, y0: int, x1: int, y1: int) -> int:

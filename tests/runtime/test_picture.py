@@ -13,6 +13,7 @@ from d2export.models.images import load_image
 from d2export.models.presets import PRESETS
 from d2export.models.tiling import tile, token_boxes
 from d2export.runtime.picture import (
+    BOX_COLOUR,
     SHADOW,
     STRIP_COLOUR,
     THUMBNAIL_COLOUR,
@@ -170,3 +171,19 @@ def test_kept_must_be_token_indices(kept: np.ndarray, problem: str) -> None:
 def test_the_picture_must_be_the_one_that_was_cut() -> None:
     with pytest.raises(UsageError, match=r"the image is 400x600 pixels, but .* from 600x400"):
         draw_kept(plain(400, 600), tile(plain(600, 400), INTERNVL), np.arange(3))
+
+
+def test_a_box_of_the_answer_has_a_thick_line_around_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = captions(monkeypatch)
+    image = plain(1000, 1000)
+    tiles = tile(image, LLAVA)
+    none = np.empty(0, np.int32)
+    drawn = np.asarray(draw_kept(image, tiles, none, [(0.2, 0.3, 0.6, 0.5)]))
+    line = (drawn == BOX_COLOUR).all(axis=2)
+    rows, columns = np.flatnonzero(line.any(axis=1)), np.flatnonzero(line.any(axis=0))
+    assert (rows.min(), columns.min(), columns.max()) == (300 - 5, 200 - 5, 600 + 4)
+    assert line[400, 195:200].all()
+    assert line[400].sum() == 10
+    assert not line[301:499, 201:599].any()
+    assert "answered" in texts
+    assert not (np.asarray(draw_kept(image, tiles, none)) == BOX_COLOUR).all(axis=2).any()
