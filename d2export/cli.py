@@ -19,7 +19,15 @@ from typer.core import TyperGroup
 
 from d2export import __version__
 from d2export.cli_calibrate import calibrate
-from d2export.cli_eval import evaluate
+from d2export.cli_eval import (
+    Data,
+    DropSamples,
+    DropTask,
+    MaxDrop,
+    check_drop,
+    evaluate,
+    refuse_without_drop,
+)
 from d2export.cli_options import (
     Budget,
     BundleArg,
@@ -212,13 +220,22 @@ def check(
     per_layer: Annotated[
         bool, typer.Option("--per-layer", help="Compare layer by layer; needs PyTorch.")
     ] = False,
+    max_drop: MaxDrop = None,
+    task: DropTask = None,
+    data: Data = None,
+    samples: DropSamples = None,
     provider: Provider = "cpu",
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare a bundle with PyTorch; exit 1 if answers differ."""
+    """Compare a bundle with PyTorch, or pruned with unpruned."""
+    if max_drop is not None:
+        given = (provider, threads, as_json, quiet, verbose)
+        check_drop(ctx, bundle, max_drop, task, data, samples, *given)
+        return
+    refuse_without_drop(ctx)
     from d2export import session
     from d2export.verify.report import accuracy_text
     from d2export.verify.tables import layer_table

@@ -46,6 +46,20 @@ EVAL_MODEL = (
     *("importance", "budget", "min_keep", "max_keep", "random_weights", "seed", "revision"),
 )
 
+# What goes with an accuracy budget, and what goes with nothing else.
+DROP = ("max_drop", "task", "data", "samples")
+WITH_DROP = (*DROP, "bundle", "provider", "threads", "as_json", "quiet", "verbose")
+DROP_TASK, DROP_SAMPLES = "pocket-scenes", 500  # unless others are named
+MaxDrop = Annotated[
+    str | None, typer.Option(help="Pruned against unpruned: points a score may drop, such as 2%.")
+]
+DropTask = Annotated[
+    str | None, typer.Option("--task", help=f"With --max-drop; default: {DROP_TASK}.")
+]
+DropSamples = Annotated[
+    int | None, typer.Option("--samples", help=f"Of each kind; default: {DROP_SAMPLES}.")
+]
+
 
 def evaluate(
     ctx: typer.Context,
@@ -97,7 +111,7 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Accuracy on a task, unpruned and pruned; interrupted, the same command goes on."""
+    """Accuracy on a task, unpruned and pruned; goes on where it stopped."""
     from d2export import evaluating
     from d2export.evaluation.results import Shard
     from d2export.evaluation.sweep import KEEPS, Sweep
@@ -134,3 +148,42 @@ def evaluate(
         options = evaluating.ModelOptions(model, random_weights, seed, revision)
         found = evaluating.eval_model(options, sweep, asked, run, progress=progress)
     finish(found.to_json(), f"{found.text()}\n\nFigures and plots: {output}", as_json)
+
+
+def check_drop(
+    ctx: typer.Context,
+    bundle: Path,
+    max_drop: str,
+    task: str | None,
+    data: Path | None,
+    samples: int | None,
+    provider: str,
+    threads: int | None,
+    as_json: bool,
+    quiet: bool,
+    verbose: bool,
+) -> None:
+    """`d2export check BUNDLE --max-drop 2%`; exit 1 if a kind of question drops by more."""
+    from d2export import evaluating
+    from d2export.evaluation.drop import parse_drop
+    from d2export.evaluation.tasks import open_task
+
+    refuse_others(ctx, "--max-drop", WITH_DROP)
+    report = evaluating.check_drop(
+        bundle,
+        parse_drop(max_drop),
+        open_task(task or DROP_TASK, data, samples or DROP_SAMPLES),
+        provider=provider,
+        threads=threads,
+        progress=progress_of(evaluating.STAGES, quiet, verbose),
+    )
+    finish(report.to_json(), report.text(), as_json, passed=report.passed)
+
+
+def refuse_without_drop(ctx: typer.Context) -> None:
+    """Raise a UsageError if an option was typed that only --max-drop has a use for."""
+    typed = [name for name in DROP if ctx.params.get(name) is not None]
+    if typed:
+        raise UsageError(
+            f"--{typed[0]} has no effect without --max-drop", "Add --max-drop 2%, or leave it out."
+        )

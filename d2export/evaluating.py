@@ -15,6 +15,7 @@ from typing import Any
 from d2export.bundle.folder import read_bundle
 from d2export.errors import EnvironmentMismatch
 from d2export.evaluation.bundle_answers import bundle_candidate
+from d2export.evaluation.drop import DropReport, drop_report
 from d2export.evaluation.results import Shard
 from d2export.evaluation.run import Candidate, evaluate
 from d2export.evaluation.sweep import Sweep
@@ -127,6 +128,30 @@ def eval_bundles(
         opened = [read_bundle(path) for path in bundles]
         candidate = bundle_candidate(opened, keeps, run.provider, run.threads)
     return _evaluated(task, [candidate], run, progress)
+
+
+def check_drop(
+    bundle: Path,
+    budget: float,
+    task: Task,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> DropReport:
+    """Whether a bundle of scope `vlm` keeps to an accuracy budget: pruned against unpruned.
+
+    Args:
+        budget: how much the mean score of any kind may drop, as a share of 1.
+
+    Raises:
+        UsageError: the bundle prunes nothing, or cannot answer unpruned.
+        BundleError: it is damaged.
+        EnvironmentMismatch: a package is missing.
+    """
+    with TemporaryDirectory() as folder:
+        run = RunOptions(Path(folder) / "results", threads=threads, provider=provider)
+        return drop_report(eval_bundles([bundle], (), task, run, progress=progress), budget)
 
 
 def _evaluated(

@@ -172,7 +172,8 @@ def _line(index: int, line: Line, count: int, across: Place, down: Place) -> Ite
     points = [(across(dot.share) + shift, down(dot.score)) for dot in dots]
     path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
     width = 2.6 if index == 0 else 1.5
-    yield _path(path, colour=colour, width=width, dashes=_dashes(index))
+    if len(points) > 1:
+        yield _path(path, colour=colour, width=width, dashes=_dashes(index))
     for (x, y), dot in zip(points, dots, strict=True):
         top, bottom = down(dot.high), down(dot.low)
         bar = f"M{x:.1f} {top:.1f}V{bottom:.1f}M{x - 2:.1f} {top:.1f}h4M{x - 2:.1f} {bottom:.1f}h4"

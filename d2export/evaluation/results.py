@@ -133,7 +133,7 @@ class ResultsFolder:
         if known is not None and not force:
             where, before, now = next(differences(known, self.settings))
             raise UsageError(
-                f"{path} is an evaluation with another {where}: {before}, not {now}", ANOTHER
+                f"{path} is another evaluation: {where} is {before}, not {now}", ANOTHER
             )
         with explained(path):
             for old in [*path.glob("answers-*-of-*.jsonl")] if known is not None else []:
@@ -227,7 +227,7 @@ def differences(before: Any, now: Any, at: str = "") -> Iterator[tuple[str, str,
     """Where two plain values differ: the place, and both values there, in short."""
     if isinstance(before, dict) and isinstance(now, dict):
         for key in [*before, *(key for key in now if key not in before)]:
-            place = f"{at} > {key}" if at else str(key)
+            place = " > ".join(part for part in (at, str(key)) if part)
             yield from differences(before.get(key), now.get(key), place)
     elif before != now:
         yield at, _short(before), _short(now)
@@ -236,7 +236,7 @@ def differences(before: Any, now: Any, at: str = "") -> Iterator[tuple[str, str,
 def _short(value: Any) -> str:
     if value is None:
         return "none"
-    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, dict) else "one"
+    text = json.dumps(value, ensure_ascii=False) if not isinstance(value, dict) else "there"
     return text if len(text) <= 60 else text[:57] + "..."
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,8 @@ from d2export.evaluation.task import Sample, Task
 from d2export.models.checkpoint import Checkpoint
 from d2export.models.presets import ModelSpec, preset
 from d2export.models.random_weights import write_random_checkpoint
+from d2export.options import ExportOptions
+from d2export.pipeline import export
 from tests.small_tokenizers import write_qwen2
 
 TOKENS = 16  # of a tile
@@ -31,6 +34,16 @@ def write_small_model(folder: Path, spec: ModelSpec | None = None) -> Checkpoint
     found = write_random_checkpoint(spec or small_spec(), folder, 3, scope="vlm")
     write_qwen2(folder)
     return found
+
+
+def write_bundle(checkpoint: Checkpoint, out: Path, **options: Any) -> Path:
+    """A bundle of scope `vlm`; its reference is a small picture, as PyTorch has to answer it."""
+    out.parent.mkdir(exist_ok=True)
+    picture = out.parent / "noise.png"
+    draw(0).save(picture)
+    chosen = ExportOptions(str(checkpoint.folder), scope="vlm", images=(picture,), **options)
+    export(chosen, out)
+    return out
 
 
 def draw(number: int) -> Image.Image:
