@@ -111,7 +111,7 @@ def evaluate(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Accuracy on a task, unpruned and pruned; goes on where it stopped."""
+    """Accuracy on a task, unpruned and pruned; can be resumed."""
     from d2export import evaluating
     from d2export.evaluation.results import Shard
     from d2export.evaluation.sweep import KEEPS, Sweep
