@@ -51,7 +51,7 @@ def build() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for command in (
             [*configure, "-DD2EXPORT_CUDA=OFF", "-DD2EXPORT_PYTHON=OFF"],
-            ["cmake", "--build", BUILD, "--parallel", "2"],
+            ["cmake", "--build", BUILD, "--target", "d2export_drivers", "--parallel", "2"],
         ):
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stdout + done.stderr

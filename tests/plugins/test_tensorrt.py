@@ -14,7 +14,8 @@ import pytest
 
 from tests.plugins.drivers import ROOT
 
-VERSIONS = ("8.6.1", "10.3", "10.13", "10.16", "11.0", "11.1")
+# The library of the last one is what the other tests load.
+VERSIONS = ("8.6.1", "10.13", "10.16", "11.0", "11.1", "10.3")
 HEADERS = Path.home() / ".cache" / "d2export" / "tensorrt"
 BUILD = ROOT / "build" / "native-tensorrt"
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
