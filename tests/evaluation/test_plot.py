@@ -66,6 +66,7 @@ def test_every_line_can_be_told_from_every_other() -> None:
         shape = re.sub(r"^M[\d.]+ [\d.]+", "", path.attrib["d"])
         looks.add((shape, path.attrib["fill"], path.attrib["stroke"]))
     assert len(looks) == len(lines)
+    assert sum(fill == "#fff" for _, fill, _ in looks) == 7  # hollow from the eighth on
 
 
 @pytest.mark.parametrize(
