@@ -29,6 +29,7 @@ def test_launches_with_a_cuda_runtime_that_is_acted_out() -> None:
         f"-DCMAKE_CUDA_COMPILER={NVCC}",
         "-DCMAKE_CUDA_ARCHITECTURES=90",
         "-DCMAKE_CXX_FLAGS=-Werror",
+        "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1",
         "-DD2EXPORT_SANITIZE=address;undefined",
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -103,7 +103,14 @@ def test_compiles_and_answers_the_host_harness(version: str) -> None:
 def test_answers_the_host_harness_under_sanitizers(version: str) -> None:
     """Both plugin interfaces: no bytes, fields or shapes make it read outside its memory."""
     folder = BUILD.with_name("native-tensorrt-asan")
-    plugin = build(version, folder, "-DD2EXPORT_SANITIZE=address;undefined")
+    # The kernel runs nowhere here: its PTX is enough, without machine code of two architectures.
+    plugin = build(
+        version,
+        folder,
+        "-DD2EXPORT_SANITIZE=address;undefined",
+        "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1",
+        "-DCMAKE_CUDA_ARCHITECTURES=87-virtual",
+    )
     tests = folder / "tests"
     assert "PASSED" in run(tests / "tensorrt_harness", plugin, tests / "libacted_plugin.so")
 
