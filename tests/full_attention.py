@@ -6,6 +6,7 @@ numpy. This is what graphs with keys and values of two lengths are compared with
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,55 +39,51 @@ class Answer:
     positions: list[int]
 
 
-def generate(
+def follow(
     model: Any,
     prompt: Prompt,
+    given: Sequence[int],
     parameters: PruneParameters,
     prune_layer: int,
-    count: int,
     prior: str = "none",
 ) -> Answer:
-    """`count` greedy tokens of a `LlamaForCausalLM` or `Qwen2ForCausalLM`.
+    """What a `LlamaForCausalLM` or `Qwen2ForCausalLM` says after the prompt and each of `given`.
+
+    Attention looks back only, so one pass answers as a pass for every token would. Those answers,
+    shifted by one, are `given` exactly where `given` is the model's own greedy answer.
 
     Args:
+        given: tokens of an answer, the last of which is not read.
         prior: `none`, `file` (that of the prompt) or `shallow`, the attention of layer 0.
     """
-    embeds, length = prompt.embeds, prompt.embeds.shape[1]
-    positions: list[int] | None = None
-    tokens: list[int] = []
-    logits: list[Tensor] = []
+    last = prompt.embeds.shape[1] - 1
     with torch.inference_mode():
-        for _ in range(count):
-            states, ids = embeds, torch.arange(embeds.shape[1]).unsqueeze(0)
-            rows = []
-            for layer in model.model.layers[:prune_layer]:
-                states, attention = _run(model, layer, states, ids)
-                rows.append(attention[0, :, -1].numpy())
-            if positions is None:
-                chosen = prompt.prior if prior == "file" else np.ones_like(prompt.prior)
-                if prior == "shallow":
-                    chosen = rows[0].mean(axis=0, dtype=np.float32)[prompt.visual_positions]
-                survivors = surviving_positions(
-                    states[0].numpy(),
-                    rows[-1],
-                    chosen,
-                    prompt.grid,
-                    prompt.visual_positions,
-                    prompt.image_lengths,
-                    parameters,
-                )
-                positions = [int(position) for position in survivors]
-            kept = torch.tensor([*positions, *range(length, embeds.shape[1])])
-            states, ids = states[:, kept], ids[:, kept]
-            for layer in model.model.layers[prune_layer:]:
-                states, _ = _run(model, layer, states, ids)
-            last = model.lm_head(model.model.norm(states[:, -1]))
-            logits.append(last)
-            tokens.append(int(last.argmax()))
-            following = model.model.embed_tokens(torch.tensor([[tokens[-1]]]))
-            embeds = torch.cat([embeds, following], dim=1)
-    assert positions is not None
-    return Answer(tokens, logits, positions)
+        answered = model.model.embed_tokens(torch.tensor([[*given[:-1]]], dtype=torch.int64))
+        states = torch.cat([prompt.embeds, answered], dim=1)
+        ids = torch.arange(states.shape[1]).unsqueeze(0)
+        rows = []
+        for layer in model.model.layers[:prune_layer]:
+            states, attention = _run(model, layer, states, ids)
+            rows.append(attention[0, :, last, : last + 1].numpy())
+        chosen = prompt.prior if prior == "file" else np.ones_like(prompt.prior)
+        if prior == "shallow":
+            chosen = rows[0].mean(axis=0, dtype=np.float32)[prompt.visual_positions]
+        survivors = surviving_positions(
+            states[0, : last + 1].numpy(),
+            rows[-1],
+            chosen,
+            prompt.grid,
+            prompt.visual_positions,
+            prompt.image_lengths,
+            parameters,
+        )
+        positions = [int(position) for position in survivors]
+        kept = torch.tensor([*positions, *range(last + 1, states.shape[1])])
+        states, ids = states[:, kept], ids[:, kept]
+        for layer in model.model.layers[prune_layer:]:
+            states, _ = _run(model, layer, states, ids)
+        logits = model.lm_head(model.model.norm(states[0, len(positions) - 1 :]))
+    return Answer(logits.argmax(dim=1).tolist(), list(logits.split(1)), positions)
 
 
 def _run(model: Any, layer: Any, states: Tensor, position_ids: Tensor) -> tuple[Tensor, Tensor]:

@@ -219,7 +219,7 @@ def test_pruning_is_what_whole_attention_answers(whole: Whole) -> None:
             visual = torch.cat([part.flatten(0, -2) for part in visual])
             embeds = whole.model.get_input_embeddings()(asked.ids).clone()
             embeds[0, asked.prompt.visual_positions] = visual
-        expected = full_attention.generate(
+        expected = full_attention.follow(
             _causal(whole.model, language),
             full_attention.Prompt(
                 embeds,
@@ -228,9 +228,9 @@ def test_pruning_is_what_whole_attention_answers(whole: Whole) -> None:
                 asked.prompt.token_grid,
                 asked.prompt.prior,
             ),
+            tokens,
             generator.bundle.manifest.plan.parameters,
             2,
-            TOKENS,
         )
         assert steps[0].positions.tolist() == expected.positions
         images = len(asked.prompt.image_lengths)
