@@ -48,6 +48,7 @@ def plan_facts(manifest: Manifest) -> list[tuple[str, str]]:
     origin = {
         "hub": f"{model.id} at {model.revision}",
         "folder": f"{model.id}",
+        "package": "weights of this package",
         "random": f"random weights, seed {model.random_seed}",
     }[model.source]
     return [
@@ -222,7 +223,7 @@ def preset_table() -> str:
                 f"{most}",
                 f"{most * spec.vision.tokens_per_tile:,}",
                 f"{spec.text.backbone} {spec.text.hidden}x{spec.text.layers}",
-                spec.hub_id or "random weights only",
+                spec.hub_id or "in this package",
             ]
         )
     sizes = ["tile px", "tokens/tile", "max tiles", "max tokens"]
@@ -245,4 +246,5 @@ def _weights(bundle: Bundle) -> str:
     weights = bundle.manifest.weights
     if weights.mode == "copied":
         return "in the bundle"
-    return f"linked to {weights.source} when it was built"
+    source = weights.source or "those of this package"
+    return f"linked to {source} when it was built"

@@ -146,7 +146,9 @@ def _export_into(
         if source.kind == "random":  # linked from the scratch folder, which goes
             shutil.rmtree(scratch)
             weights = replace(weights, mode="copied")
-        elif weights.mode == "copied" and not options.weights_in_bundle:
+        elif (
+            weights.mode == "copied" and source.kind != "package" and not options.weights_in_bundle
+        ):
             progress.warning("no hard link can be made to the checkpoint: its weights were copied")
 
     with progress.stage(f"asking PyTorch about {plural(len(images), 'picture')}"):

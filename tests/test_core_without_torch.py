@@ -18,6 +18,7 @@ ABSENT = ("torch", "onnx", "onnx_ir", "onnxscript", "transformers", "huggingface
 DATA = (
     "d2export/export/d2prune.onnx.txt",
     "d2export/bundle/manifest.schema.json",
+    "d2export/models/pocket/model.safetensors",
     "d2export/report/report.css",
     "d2export/report/report.js",
     "d2export/py.typed",

@@ -45,7 +45,7 @@ class Model:
 
     name: Name
     family: Literal["internvl", "llava"]
-    source: Literal["hub", "folder", "random"]
+    source: Literal["hub", "folder", "package", "random"]
     id: Name | None
     revision: Name | None
     random_seed: Count | None

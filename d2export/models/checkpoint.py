@@ -23,6 +23,8 @@ from d2export.models.text_layouts import HEADS
 
 Progress = Callable[[str], None]
 
+# Models that come with this package.
+SHIPPED = {"pocket": Path(__file__).parent / "pocket"}
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -71,10 +73,7 @@ def find_checkpoint(
     if model.lower() in PRESETS:
         known = preset(model)
         if known.hub_id is None:
-            raise CheckpointError(
-                f"the preset '{known.name}' is not on the hub",
-                "Pass the folder of a checkpoint, or build it with --random-weights.",
-            )
+            return replace(open_checkpoint(SHIPPED[known.name], needed), spec=known)
         name, hub_id = known.name, known.hub_id
     elif HUB_ID.fullmatch(model):
         name, hub_id = model, model

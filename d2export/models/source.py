@@ -1,4 +1,4 @@
-"""Where the weights of a build come from: the hub, a folder, or a random generator."""
+"""Where weights come from: the hub, a folder, this package, or a random generator."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from d2export.errors import CheckpointError, UsageError
-from d2export.models.checkpoint import Checkpoint, find_checkpoint
+from d2export.models.checkpoint import SHIPPED, Checkpoint, find_checkpoint
 from d2export.models.presets import PRESETS, preset
 from d2export.models.random_weights import write_random_checkpoint
 from d2export.progress import Progress
@@ -16,7 +16,7 @@ from d2export.progress import Progress
 class Source:
     """A checkpoint and its origin.
 
-    `kind` is "hub", "folder" or "random"; `seed` is that of random weights.
+    `kind` is "hub", "folder", "package" or "random"; `seed` is that of random weights.
     """
 
     checkpoint: Checkpoint
@@ -47,8 +47,7 @@ def open_source(
         CheckpointError: the checkpoint is missing, incomplete or not supported.
         EnvironmentMismatch: the hub cannot be reached.
     """
-    untrained = model.lower() in PRESETS and preset(model).hub_id is None
-    if not random_weights and not (untrained and not Path(model).is_dir()):
+    if not random_weights:
         try:
             checkpoint = find_checkpoint(model, progress.note, revision=revision, scope=scope)
         except OSError as error:
@@ -59,6 +58,8 @@ def open_source(
         if checkpoint.revision is not None:
             return Source(checkpoint, "hub", checkpoint.spec.hub_id)
         _refuse_revision(revision, model)
+        if checkpoint.folder == SHIPPED.get(checkpoint.spec.name):
+            return Source(checkpoint, "package", None)
         return Source(checkpoint, "folder", _plain(checkpoint.folder.resolve()))
     _refuse_revision(revision, "random weights")
     if Path(model).is_dir():
@@ -66,8 +67,6 @@ def open_source(
             f"--random-weights with the folder '{model}': expected a preset",
             f"Pass one of {', '.join(PRESETS)}, or leave --random-weights out.",
         )
-    if untrained and not random_weights:
-        progress.warning(f"'{model}' has no trained weights yet: the weights are random")
     checkpoint = write_random_checkpoint(
         preset(model), scratch, seed, progress.detail, embeddings=embeddings, scope=scope
     )
