@@ -71,7 +71,7 @@ def manifest_of(
             settings=dict(plan.settings),
             importance_layer=plan.importance_layer,
             prune_layer=plan.prune_layer,
-            position_ids=plan.selector.position_ids,
+            position_ids=plan.position_ids,
             prior=records.Prior(
                 options.prior_source,
                 PRIOR if prior and plan.in_decoder else None,

@@ -179,7 +179,7 @@ class ExportOptions:
                     f"{option} goes with scope 'vlm', not '{self.scope}'",
                     "Leave it out, or pass --scope vlm.",
                 )
-            if given and option in inside and not self._plan(0).in_decoder:
+            if given and option in inside and not self.prunes_inside:
                 raise UsageError(
                     f"{option} goes with pruning inside the language model, but selector "
                     f"'{self.selector}' with importance '{self.importance_source or 'none'}' "
@@ -232,6 +232,11 @@ class ExportOptions:
                 "layers",
                 f"Pass 1 to {text.layers - 1}.",
             )
+
+    @property
+    def prunes_inside(self) -> bool:
+        """Whether tokens are pruned inside the language model."""
+        return self._plan(0).in_decoder
 
     def plan(self, spec: ModelSpec) -> Plan:
         """How the graphs of a model prune.

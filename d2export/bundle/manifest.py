@@ -151,14 +151,14 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
     if counted and (selector.min_keep is not None or selector.max_keep is not None):
         found = f"{describe(selector.min_keep)} beside max_keep {describe(selector.max_keep)}"
         yield JsonError("selector.min_keep", found, f"null both for selector {selector.name}")
-    if selector.position_ids != SELECTORS[selector.name].position_ids:
-        found, expected = selector.position_ids, SELECTORS[selector.name].position_ids
-        yield JsonError("selector.position_ids", describe(found), describe(expected))
     try:
         plan = selector.plan(manifest.scope)
     except UsageError as error:
         yield JsonError("selector", f"contradictory ({error})", "what `d2export build` writes")
         return
+    if selector.position_ids != plan.position_ids:
+        found, expected = selector.position_ids, plan.position_ids
+        yield JsonError("selector.position_ids", describe(found), describe(expected))
     yield from _wrong_scope(manifest, plan)
     if (selector.prior.source == "file") != (selector.prior.sha256 is not None):
         found = f"{describe(selector.prior.sha256)} for source {describe(selector.prior.source)}"

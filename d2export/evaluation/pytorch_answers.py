@@ -336,7 +336,7 @@ _Group = list[tuple[Configuration, Tensor]]  # each with the visual tokens it ke
 def _is_contiguous(configuration: Configuration) -> bool:
     """Whether position ids count the tokens that are left."""
     plan = configuration.plan
-    return plan is not None and plan.in_vision and plan.selector.position_ids == "contiguous"
+    return plan is not None and plan.in_vision and plan.position_ids == "contiguous"
 
 
 def _split(seen: Seen, counts: Sequence[int]) -> list[Seen]:

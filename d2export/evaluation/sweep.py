@@ -110,7 +110,7 @@ class Sweep:
         inside = ExportOptions(
             spec.name, scope="vlm", selector=name, settings=settings, importance=importance,
             max_keep=None if chosen.counted else self.max_keep,
-        ).plan(spec).in_decoder  # fmt: skip
+        ).prunes_inside  # fmt: skip
         found = []
         for layer in self.prune_layers if inside else (PRUNE_LAYER,):
             several = inside and len(self.prune_layers) > 1

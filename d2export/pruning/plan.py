@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
-from d2export.pruning.selectors import SELECTORS, Selector, Value
+from d2export.pruning.selectors import SELECTORS, PositionIds, Selector, Value
 
 Budget = Literal["image", "tile", "prompt"]
 BUDGETS: tuple[Budget, ...] = ("image", "tile", "prompt")
@@ -45,6 +45,11 @@ class Plan:
     def padded(self) -> bool:
         """Whether the vision graph's outputs have `max_keep` rows, and a count."""
         return self.in_vision and bool(self.settings.get("static", False))
+
+    @property
+    def position_ids(self) -> PositionIds:
+        """Whether tokens pruned before the language model leave gaps; inside it they always do."""
+        return "contiguous" if self.settings.get("position_ids") == "contiguous" else "original"
 
     @property
     def by_tile(self) -> bool:

@@ -23,6 +23,7 @@ from d2export.pruning.rule_parameters import (
 
 Scope = Literal["vision", "vlm"]
 PositionIds = Literal["original", "contiguous"]
+POSITION_IDS: tuple[PositionIds, ...] = ("original", "contiguous")
 Value = bool | int | float | str
 
 # What importance can come from, and what has to be there for it.
@@ -66,8 +67,6 @@ class Selector:
             features before the projector's linear layers.
         has_prior: whether importance may be divided by a positional prior.
         counted: whether `--keep` says how many tokens stay; otherwise the picture does.
-        position_ids: whether kept tokens keep their place in the prompt, where they are pruned
-            before the language model; inside it they always do.
     """
 
     name: str
@@ -82,7 +81,6 @@ class Selector:
     compares: Literal["tokens", "features"] = "tokens"
     has_prior: bool = False
     counted: bool = True
-    position_ids: PositionIds = "contiguous"
 
     def sources(self, scope: str) -> tuple[str, ...]:
         """The sources of importance it can use in a scope, the default first."""
@@ -157,7 +155,17 @@ def _from_text(text: str, kind: type) -> Value | None:
         return None
 
 
-_POSITIONS = ("original", "contiguous")
+def _position_ids(default: PositionIds) -> Setting:
+    """Whether tokens pruned before the language model leave gaps; inside it they always do."""
+    return Setting(
+        "position_ids",
+        default,
+        " or ".join(POSITION_IDS),
+        "Of kept tokens: their places in the whole prompt, or counted anew.",
+        POSITION_IDS,
+    )
+
+
 _ONLY_TOP: Mapping[str, Value] = {"pivot_ratio": 1.0, "eps": 0.0}  # D2Prune as a plain top-n
 
 SELECTORS = {
@@ -204,7 +212,6 @@ SELECTORS = {
                 ),
             ),
             has_prior=True,
-            position_ids="original",
         ),
         Selector(
             name="fastv",
@@ -215,7 +222,6 @@ SELECTORS = {
             parameters=PruneParameters,
             importance=("llm",),
             fixed=_ONLY_TOP,
-            position_ids="original",
         ),
         Selector(
             name="divprune",
@@ -224,6 +230,7 @@ SELECTORS = {
             about="Tokens as far from each other as possible.",
             rule="MaxMinPrune",
             parameters=MaxMinParameters,
+            settings=(_position_ids("contiguous"),),
         ),
         Selector(
             name="cdpruner",
@@ -233,6 +240,7 @@ SELECTORS = {
             rule="DppPrune",
             parameters=DppParameters,
             importance=("text",),
+            settings=(_position_ids("contiguous"),),
         ),
         Selector(
             name="vispruner",
@@ -250,6 +258,7 @@ SELECTORS = {
                     "a number from 0 to 1",
                     "Share of the kept tokens picked by importance alone.",
                 ),
+                _position_ids("contiguous"),
             ),
         ),
         Selector(
@@ -266,6 +275,7 @@ SELECTORS = {
                     "1 to 1024",
                     "How many tokens the others are compared with.",
                 ),
+                _position_ids("contiguous"),
             ),
         ),
         Selector(
@@ -304,6 +314,7 @@ SELECTORS = {
                     "true or false",
                     "Outputs padded to --max-keep, with their count.",
                 ),
+                _position_ids("contiguous"),
             ),
             counted=False,
         ),
@@ -315,9 +326,11 @@ SELECTORS = {
             rule=OP_TYPE,
             parameters=PruneParameters,
             importance=("random",),
-            settings=(Setting("seed", 0, "a whole number of at least 0", "Of the sample."),),
+            settings=(
+                Setting("seed", 0, "a whole number of at least 0", "Of the sample."),
+                _position_ids("original"),
+            ),
             fixed=_ONLY_TOP,
-            position_ids="original",
         ),
         Selector(
             name="uniform",
@@ -327,8 +340,8 @@ SELECTORS = {
             rule=OP_TYPE,
             parameters=PruneParameters,
             importance=("stride",),
+            settings=(_position_ids("original"),),
             fixed=_ONLY_TOP,
-            position_ids="original",
         ),
     )
 }

@@ -52,7 +52,7 @@ def prompt_of(
         np.concatenate([prior.layout(len(grid) // per_tile) for grid in grids]),
         encoded.text_positions,
         np.arange(len(encoded.input_ids)),
-        contiguous=plan.in_vision and plan.selector.position_ids == "contiguous",
+        contiguous=plan.in_vision and plan.position_ids == "contiguous",
     )
     return whole if kept is None else _thinned(whole, kept, encoded.image_lengths)
 

@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "d2 by text and tile": {"keep": "3", "importance": "text", "budget": "tile", "prior": "file"},
     "fastv": {"keep": "5"},
     "divprune": {"keep": "5"},
+    "divprune with gaps": {"keep": "5", "settings": {"position_ids": "original"}},
     "cdpruner": {"keep": "25%"},
     "vispruner": {"keep": "5", "importance_layer": 1},
     "dart": {"keep": "5"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ def test_each_with_each() -> None:
         "sms K=1", "sms K=3",
     ]  # fmt: skip
     assert names(keeps=("10%",)) == ["unpruned", "d2 10%"]
+    assert names(keeps=("10%",), prune_layers=(1,)) == ["unpruned", "d2 10%"]
     assert names(keeps=("10%",), oracle=True) == ["unpruned", "d2 10%", "oracle 10%"]
 
 
@@ -51,6 +53,25 @@ def test_plans_are_those_that_a_build_would_have() -> None:
     assert vispruner.plan.parameters.important_ratio == 0.2
     assert baseline_of(d2, [base, d2]) is base
     assert baseline_of(base, [base, d2]) is None
+
+
+def test_a_model_of_two_layers_can_be_pruned_before_its_second() -> None:
+    spec = replace(SPEC, text=replace(SPEC.text, layers=2))
+    sweep = Sweep(("d2", "divprune"), ("10%",), (1,))
+    _, d2, _ = sweep.configurations(spec)
+    assert d2.plan is not None
+    assert d2.plan.prune_layer == 1
+    with pytest.raises(UsageError, match="--prune-layer is 2: this language model has 2 layers"):
+        Sweep(keeps=("10%",)).configurations(spec)
+
+
+def test_position_ids_say_so_in_the_name() -> None:
+    sweep = Sweep(("divprune", "d2"), ("10%",), settings={"position_ids": "original"})
+    _, divprune, d2 = sweep.configurations(SPEC)
+    assert divprune.name == "divprune position_ids=original 10%"
+    assert divprune.plan is not None
+    assert divprune.plan.position_ids == "original"
+    assert d2.name == "d2 10%"
 
 
 def test_a_prior_goes_to_those_that_divide_by_one(tmp_path: Path) -> None:

@@ -20,7 +20,6 @@ from d2export.models.presets import INTERNVIT_300M, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
 from d2export.pipeline import export
 from d2export.pruning.prior import Prior, prior_document
-from d2export.pruning.selectors import SELECTORS
 from d2export.report.collect import collect
 from d2export.report.selections import read_selections
 from d2export.report.write import write_report
@@ -194,7 +193,7 @@ def test_a_selector_without_importance(
         importance=importance,
         settings=settings,
         importance_layer=None,
-        position_ids=SELECTORS[selector].position_ids,
+        position_ids="contiguous" if selector == "divprune" else "original",
     )
     write_manifest(copy, replace(manifest, selector=other, files=files))
     page = write_report(copy).read_text()
