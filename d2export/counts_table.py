@@ -106,7 +106,7 @@ def counts_text(
     """
     tiles = visual_tokens // vision_spec.tokens_per_tile
     kept, prune_layer = plan.kept(visual_tokens, tiles), plan.prune_layer or 0
-    pruned = Prompt(text_tokens, visual_tokens, kept, prune_layer)
+    pruned = Prompt.under(plan, text_tokens, visual_tokens, kept)
     whole = pruned.unpruned()
     seen = vision(vision_spec, text.hidden, tiles, width=width)
     before, after = prefill(text, whole, width=width), prefill(text, pruned, width=width)

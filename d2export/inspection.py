@@ -86,7 +86,13 @@ def _importance(selector: Selector) -> str:
     if selector.importance_layer is not None:
         return f"{selector.importance} (attention of vision layer {selector.importance_layer})"
     if selector.importance == "llm" and selector.prune_layer is not None:
-        return f"llm (attention of layer {selector.prune_layer - 1})"
+        below, ahead = selector.prune_layer - 1, selector.prune_layer
+        layers = {
+            "both": f"layer {below}, and of layer {ahead} read ahead",
+            "ahead": f"layer {ahead}, read ahead",
+        }
+        rows = str(selector.settings.get("rows", "below"))
+        return f"llm (attention of {layers.get(rows, f'layer {below}')})"
     return selector.importance
 
 

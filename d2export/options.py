@@ -13,7 +13,8 @@ from d2export.models.presets import ModelSpec, TextSpec, VisionSpec
 from d2export.pruning.parameters import parse_keep
 from d2export.pruning.plan import BUDGETS, Budget, Plan, make_plan
 from d2export.pruning.rule_parameters import NO_LIMIT
-from d2export.pruning.selectors import Scope, Selector, Value, alternatives, selector
+from d2export.pruning.selector import Scope, Selector, Value
+from d2export.pruning.selectors import alternatives, selector
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 SELECTOR = "d2"

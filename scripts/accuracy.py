@@ -28,7 +28,7 @@ from d2export.models.presets import ModelSpec
 from d2export.options import PRUNE_LAYER, ExportOptions
 from d2export.pipeline import export
 from d2export.progress import Progress
-from d2export.pruning.selectors import Value
+from d2export.pruning.selector import Value
 
 KEEPS = ("50%", "25%", "15%", "10%", "5%")
 LAYERS = (1, 2, 3)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from d2export.bundle.folder import Bundle
 from d2export.bundle.records import Graph, Value
 from d2export.counts_table import counts_text
@@ -62,3 +64,19 @@ def test_keys_and_values_of_all_layers_are_one_line() -> None:
         "in  past_key_values.0.key ... past_key_values.3.value",
         "out  logits float32 [1, 512]",
     ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ("below", "layer 1"),
+        ("ahead", "layer 2, read ahead"),
+        ("both", "layer 1, and of layer 2 read ahead"),
+    ],
+)
+def test_which_layers_attention_is_importance(rows: str, said: str) -> None:
+    bundle = whole_model(prune_layer=2)
+    selector = replace(bundle.manifest.selector, name="d2+", settings={"rows": rows})
+    ahead = replace(bundle, manifest=replace(bundle.manifest, selector=selector))
+    lines = [line.strip() for line in summary(ahead).splitlines()]
+    assert f"importance     llm (attention of {said})" in lines

@@ -54,6 +54,7 @@ VLM: dict[str, tuple[Options, list[int], list[int]]] = {
     "d2 by cls": ({"keep": "5", "importance": "cls"}, [5, 4], [5, 5]),
     "divprune with gaps": ({"keep": "5", "settings": {"position_ids": "original"}},
                            [5, 4], [5, 5]),
+    "d2+": ({"keep": "5"}, [6, 4], [5, 5]),
     "fastv": ({"keep": "5"}, [6, 4], [5, 5]),
     "fastv by prompt": ({"keep": "5", "budget": "prompt"}, [5], [5]),
     "fastv by share": ({"keep": "25%", "budget": "prompt"}, [4], [8]),

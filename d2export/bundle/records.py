@@ -80,7 +80,16 @@ class Selector:
     """
 
     name: Literal[
-        "d2", "fastv", "divprune", "cdpruner", "vispruner", "dart", "sms", "random", "uniform"
+        "d2",
+        "d2+",
+        "fastv",
+        "divprune",
+        "cdpruner",
+        "vispruner",
+        "dart",
+        "sms",
+        "random",
+        "uniform",
     ]
     importance: Literal["cls", "text", "uniform", "llm", "random", "stride"] | None
     keep: Positive | None

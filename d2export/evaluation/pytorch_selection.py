@@ -18,6 +18,7 @@ from d2export.export.pruned_vision import PrunedVision
 from d2export.models.presets import ModelSpec
 from d2export.models.tiling import Tiles
 from d2export.models.vision_tower import Seen
+from d2export.pruning.importance import smoothed
 from d2export.pruning.plan import Plan
 from d2export.pruning.prior import Prior
 from d2export.pruning.rules import correlation
@@ -104,6 +105,17 @@ class Below:
             self._rows[layer] = self.trunk.rows(layer, last).squeeze(2)
         return self._rows[layer]
 
+    @cached_property
+    def _ahead(self) -> dict[int, Tensor]:
+        return {}
+
+    def row_ahead(self) -> Tensor:
+        """`[B, heads, T]`: what it will attend to in the layer that is next."""
+        depth = self.trunk.depth
+        if depth not in self._ahead:
+            self._ahead[depth] = self.trunk.row_ahead()
+        return self._ahead[depth]
+
 
 def kept_inside(below: Below, plan: Plan, prior: Prior) -> Tensor:
     """`[B, M]` int64, ascending: the visual tokens that stay, as `PrunedDecoder` decides it."""
@@ -119,7 +131,7 @@ def kept_inside(below: Below, plan: Plan, prior: Prior) -> Tensor:
         plan,
     )
     grid, lengths = torch.from_numpy(layout.token_grid), torch.from_numpy(layout.image_lengths)
-    importance = below.row(plan.prune_layer - 1)
+    importance = _read_ahead(below, plan) if plan.reads_ahead else below.row(plan.prune_layer - 1)
     if plan.prior == "file":
         priors = torch.from_numpy(layout.prior).expand(len(states), -1)
     elif plan.prior == "shallow":
@@ -127,7 +139,7 @@ def kept_inside(below: Below, plan: Plan, prior: Prior) -> Tensor:
     else:
         priors = torch.ones(1, len(visual)).expand(len(states), -1)
     if plan.prior != "shallow" and len(lengths) == 1:
-        scores = importance.index_select(2, visual)
+        scores = importance.index_select(-1, visual)
         return select(below.features, scores, priors[0], grid, plan.parameters).long()
     rows = []
     for state, row, own in zip(states, importance, priors, strict=True):
@@ -136,6 +148,20 @@ def kept_inside(below: Below, plan: Plan, prior: Prior) -> Tensor:
         )
         rows.append(torch.isin(visual, positions.long()).nonzero().flatten())
     return torch.stack(rows)
+
+
+def _read_ahead(below: Below, plan: Plan) -> Tensor:
+    """Importance of `d2+`, `[B, T]`, 0 for text."""
+    assert plan.prune_layer is not None
+    rows = []
+    if "below" in plan.rows:
+        rows.append(below.row(plan.prune_layer - 1))
+    if "ahead" in plan.rows:
+        rows.append(below.row_ahead())
+    visual = [row.index_select(2, below.visual) for row in rows]
+    importance = smoothed(visual, below.tiles[0].tokens_per_side, plan.smoothing)
+    nothing = importance.new_zeros(below.trunk.states.shape[:2])
+    return nothing.index_copy(1, below.visual, importance)
 
 
 def correlated(trunk: Trunk, visual: Tensor, words: Tensor, plan: Plan) -> Tensor:

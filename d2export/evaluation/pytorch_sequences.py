@@ -66,6 +66,11 @@ class Trunk:
         given, present = self._given[layer], self.present[layer]
         return self._layers[layer].some_rows(given, self._rotation, present, tokens)
 
+    def row_ahead(self) -> Tensor:
+        """`[B, heads, T]`: what the last token of each prompt will attend to in the next layer."""
+        layer = self._layers[self.depth]
+        return layer.row_ahead(self.states, self._rotation, _nothing(layer, self.states))
+
 
 @dataclass(frozen=True, eq=False)
 class Fork:
@@ -181,10 +186,15 @@ def _all(
     layer: DecoderLayer, states: Tensor, rotation: Rotation, mask: Tensor
 ) -> tuple[Tensor, KeyValue]:
     """A layer over whole sequences, as the exported decoder has it."""
+    after, present = layer(states, rotation, mask, _nothing(layer, states))
+    return after, present
+
+
+def _nothing(layer: DecoderLayer, states: Tensor) -> KeyValue:
+    """Keys and values of no token."""
     attention = layer.attention
     empty = states.new_empty(len(states), attention.kv_heads, 0, attention.head_dim)
-    after, present = layer(states, rotation, mask, KeyValue(empty, empty))
-    return after, present
+    return KeyValue(empty, empty)
 
 
 def _last_only(

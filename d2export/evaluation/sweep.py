@@ -12,7 +12,8 @@ from d2export.evaluation.oracle import ORACLE, oracle
 from d2export.models.presets import ModelSpec
 from d2export.options import PRUNE_LAYER, SHALLOW, ExportOptions
 from d2export.pruning.prior import check_provenance, read_prior
-from d2export.pruning.selectors import Value, selector
+from d2export.pruning.selector import Value
+from d2export.pruning.selectors import selector
 
 KEEPS = ("50%", "25%", "10%", "5%")
 

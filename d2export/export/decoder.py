@@ -25,19 +25,19 @@ from d2export.pruning.plan import Plan
 SEQUENCE, VISUAL, IMAGES, PAST_FULL, PAST_KEPT, WORDS = 23, 11, 3, 7, 5, 9
 
 
-def trace_decoder(spec: TextSpec, plan: Plan, opset: int) -> ir.Model:
+def trace_decoder(spec: TextSpec, plan: Plan, opset: int, tile_side: int = 0) -> ir.Model:
     """The decoder graph of a language model; inputs and outputs as in `PrunedDecoder.decode`.
 
     Keys and values are called `past_key_values.0.key` and so on before, `present.0.key` after the
     call, the outputs of the layers `layers.0`, `layers.1`, .... Where a budget rules, the op's
     second and third input are called `importance` and `prior`, and its first is the output of layer
     K - 1; where correlation rules, its second is `attention`. A decoder that does not prune has
-    neither `positions` nor the inputs for it.
+    neither `positions` nor the inputs for it. `tile_side` as in `PrunedDecoder`.
     """
     depth = spec.layers if plan.prune_layer is None else plan.prune_layer
 
     def make() -> tuple[nn.Module, dict[str, Any], dict[str, Any]]:
-        module = PrunedDecoder(spec, plan)
+        module = PrunedDecoder(spec, plan, tile_side)
         sequence, visual = Dim("sequence", min=1), Dim("visual_tokens", min=0)
         past = [Dim("past", min=0), Dim("past_kept", min=0)]
         caches = [index >= depth for index in range(spec.layers) for _ in "kv"]

@@ -5,7 +5,7 @@ Strongly typed TensorRT takes the types from the graph, so they are decided here
 - matrix products and convolutions are narrow, and so are visual tokens, keys and values, which
   pass from graph to graph and from call to call;
 - LayerNorm, softmax, the residual stream, logits, and whatever only importance depends on are
-  float32;
+  float32, but for its products with weights;
 - an elementwise node follows its inputs: wide if one of them is.
 """
 
@@ -22,6 +22,7 @@ TYPES = dict(
 WIDE = ir.DataType.FLOAT
 NARROW_OPS = {"MatMul", "Conv", "Gemm"}
 WIDE_OPS = {"LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"}
+SHAPE_OPS = {"Transpose", "Reshape", "Slice", "Gather", "Split", "Squeeze", "Unsqueeze"}
 # Of each pruning op the outputs that are tokens; its features are the first input.
 PRUNED_TOKENS = {
     op_type: [index for index, value in enumerate(op.outputs) if value.type == "T"]
@@ -139,7 +140,10 @@ def _computed_in(
 
 
 def _importance_only(graph: ir.Graph) -> set[ir.Node]:
-    """Nodes that the op's importance, prior and grid depend on and its features do not."""
+    """Nodes that the op's importance, prior and grid depend on and its features do not.
+
+    Without products with weights: for keys that are read ahead, these take part of a layer.
+    """
     op = next((node for node in graph if node.op_type in PRUNED_TOKENS), None)
     if op is None:
         return set()
@@ -147,7 +151,20 @@ def _importance_only(graph: ir.Graph) -> set[ir.Node]:
     rest: set[ir.Node] = set()
     for value in op.inputs[1:]:
         rest |= _ancestors(value)
-    return rest - features
+    shaped = _shaped_weights(graph)
+    products = {node for node in rest if node.op_type in NARROW_OPS and node.inputs[1] in shaped}
+    return {node for node in rest - features - products if shaped.isdisjoint(node.outputs)}
+
+
+def _shaped_weights(graph: ir.Graph) -> set[ir.Value | None]:
+    """Weights, and what is left of them when parts are taken and axes moved."""
+    found: set[ir.Value | None] = {
+        value for value in graph.initializers.values() if _is_weight(value)
+    }
+    for node in graph:
+        if node.op_type in SHAPE_OPS and node.inputs[0] in found:
+            found.update(node.outputs)
+    return found
 
 
 def _ancestors(value: ir.Value | None) -> set[ir.Node]:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from d2export.export.torch_op import correlated_positions, prune_positions
 from d2export.models.decoder import DecoderLayer, KeyValue, LanguageModel, Rotation, causal_mask
 from d2export.models.presets import TextSpec
+from d2export.pruning.importance import smoothed
 from d2export.pruning.plan import Plan
 
 SHALLOW_LAYER = 0  # whose attention stands in for a prior, with prior source "shallow"
@@ -56,14 +57,16 @@ class PrunedDecoder(nn.Module):
     Args:
         spec: the language model.
         plan: whether, before which layer, and how to prune. Visual tokens are pruned by the
-            attention of the layer before; prior source `shallow` takes that of layer 0 in the
-            same call, which must lie below.
+            attention of the layer before, of the next one, or both; prior source `shallow` takes
+            that of layer 0 in the same call, which must lie below.
+        tile_side: visual tokens along the side of a tile, for importance that is smoothed.
     """
 
-    def __init__(self, spec: TextSpec, plan: Plan) -> None:
+    def __init__(self, spec: TextSpec, plan: Plan, tile_side: int = 0) -> None:
         super().__init__()
         self.model = DecoderModel(spec)
         self.plan = plan
+        self.tile_side = tile_side
 
     def forward(
         self,
@@ -156,7 +159,16 @@ class PrunedDecoder(nn.Module):
         else:
             assert token_grid is not None
             assert image_lengths is not None
-            importance = attention_row(depth - 1)
+            if self.plan.reads_ahead:
+                read = []
+                if "below" in self.plan.rows:
+                    read.append(attention_row(depth - 1))
+                if "ahead" in self.plan.rows:
+                    ahead = layers[depth].row_ahead(states, rotation, past[depth])
+                    read.append(ahead[:, :, past[depth].key.shape[2] :])
+                importance = self._smoothed(read, visual_positions)
+            else:
+                importance = attention_row(depth - 1)
             if self.plan.prior == "shallow":
                 shallow = attention_row(SHALLOW_LAYER)
                 prior = (shallow.sum(dim=1) / shallow.shape[1])[0].index_select(0, visual_positions)
@@ -170,6 +182,13 @@ class PrunedDecoder(nn.Module):
         states = states.index_select(1, positions)
         states = _run(layers[depth:], states, rotation.at(positions), past[depth:], present)
         return Decoded(text.logits(states[:, -1:])[:, 0], positions, present, pruning, attention)
+
+    def _smoothed(self, rows: list[Tensor], visual_positions: Tensor) -> Tensor:
+        """Importance of `d2+`, `[1, T]`, 0 for text; of rows `[1, heads, T]`."""
+        visual = [row.index_select(2, visual_positions) for row in rows]
+        importance = smoothed(visual, self.tile_side, self.plan.smoothing)
+        nothing = torch.zeros(1, rows[0].shape[2])
+        return nothing.scatter(1, visual_positions.unsqueeze(0), importance)
 
 
 def _run(

@@ -44,7 +44,7 @@ def write_vlm_graphs(
     else:
         vision = trace_whole_vision(spec, opset)
     write_graph(vision, folder / VISION, weights, prior_slots(spec, prior), precision)
-    decoder = trace_decoder(spec.text, plan, opset)
+    decoder = trace_decoder(spec.text, plan, opset, spec.vision.tokens_per_side)
     frequencies = {"model.text.inverse_frequencies": inverse_frequencies(spec.text).numpy()}
     write_graph(decoder, folder / DECODER, weights, frequencies, precision)
     write_prune_graph(folder / PRUNE, plan, precision, opset)

@@ -100,6 +100,19 @@ class DecoderLayer(nn.Module):
         last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
         return self.attention.row(self.norm1(states[:, -1:]), last, present.key)
 
+    def row_ahead(self, states: Tensor, rotation: Rotation, past: KeyValue) -> Tensor:
+        """`[1, heads, P + T]`: what the last token will attend to. The layer need not have run.
+
+        All it takes of the other tokens is their keys.
+
+        Args:
+            states, rotation, past: as in `forward`.
+        """
+        given = self.norm1(states)
+        key = torch.cat([past.key, rotate(self.attention.keys(given), rotation)], dim=2)
+        last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
+        return self.attention.row(given[:, -1:], last, key)
+
     def some_rows(
         self, states: Tensor, rotation: Rotation, present: KeyValue, rows: Tensor
     ) -> Tensor:
@@ -145,9 +158,9 @@ class CausalAttention(nn.Module):
         return self.out(mixed.transpose(1, 2).flatten(2)), KeyValue(key, value)
 
     def row(self, x: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
-        """`[1, heads, S]`: softmax row of the one token `x` `[1, 1, hidden]` over `key`."""
+        """`[B, heads, S]`: softmax rows of one token each, `x` `[B, 1, hidden]`, over `key`."""
         query = rotate(self.project(x)[0], rotation) * self.head_dim**-0.5
-        groups = query.view(1, self.kv_heads, self.heads // self.kv_heads, self.head_dim)
+        groups = query.view(len(x), self.kv_heads, self.heads // self.kv_heads, self.head_dim)
         return (groups @ key.transpose(2, 3)).softmax(dim=-1).flatten(1, 2)
 
     def rows(self, x: Tensor, rotation: Rotation, key: Tensor, places: Tensor) -> Tensor:
@@ -156,6 +169,15 @@ class CausalAttention(nn.Module):
         columns = torch.arange(key.shape[2], device=key.device)
         mask = torch.where(columns.unsqueeze(0) <= places.unsqueeze(1), 0.0, -torch.inf)
         return (query @ self._for_all_heads(key).transpose(2, 3) + mask).softmax(dim=-1)
+
+    def keys(self, x: Tensor) -> Tensor:
+        """`[1, kv_heads, T, head_dim]`: the keys of `project`, and nothing else."""
+        if not self.fused:
+            return self._split(self.k(x))
+        shape = (self.kv_heads, self.heads // self.kv_heads + 2, self.head_dim)
+        weight = self.qkv.weight.unflatten(0, shape)[:, -2].flatten(0, 1)
+        bias = None if self.qkv.bias is None else self.qkv.bias.unflatten(0, shape)[:, -2].flatten()
+        return self._split(nn.functional.linear(x, weight, bias))
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries `[1, heads, T, head_dim]`, keys and values `[1, kv_heads, T, head_dim]`.

@@ -18,6 +18,7 @@ from typing import Literal, NamedTuple
 
 from d2export.models.presets import TextSpec
 from d2export.pruning.parameters import Budget, PruneParameters, share_of
+from d2export.pruning.plan import Plan
 from d2export.pruning.rule_parameters import DartParameters, DeduplicateParameters, DppParameters
 
 HALF = 2  # bytes of a float16 or bfloat16 value
@@ -39,7 +40,8 @@ class Prompt:
     """A prompt whose visual tokens are pruned before decoder layer `prune_layer`, K.
 
     `importance_rows` counts the attention rows computed to decide what stays: 1, 2 with prior
-    `shallow`, 0 in a model that does not prune.
+    `shallow`, 0 in a model that does not prune; `keys_ahead` says whether one of them is of layer
+    K itself, which takes the keys of all tokens there.
     """
 
     text_tokens: int
@@ -47,10 +49,18 @@ class Prompt:
     kept: int
     prune_layer: int
     importance_rows: int = 1
+    keys_ahead: bool = False
+
+    @classmethod
+    def under(cls, plan: Plan, text_tokens: int, visual_tokens: int, kept: int) -> Prompt:
+        """A prompt pruned as a plan says."""
+        rows = 1 + (plan.prior == "shallow") + (plan.reads_ahead and len(plan.rows) - 1)
+        ahead = plan.reads_ahead and "ahead" in plan.rows
+        return cls(text_tokens, visual_tokens, kept, plan.prune_layer or 0, rows, ahead)
 
     def unpruned(self) -> Prompt:
         """The same in a model that does not prune."""
-        return replace(self, kept=self.visual_tokens, importance_rows=0)
+        return replace(self, kept=self.visual_tokens, importance_rows=0, keys_ahead=False)
 
     def lengths(self, layers: int) -> list[int]:
         """Tokens in each decoder layer: all of them below K, the surviving ones from K on."""
@@ -72,6 +82,7 @@ def prefill(
         _layer_macs(text, n, n * n if attention == "dense" else n * (n + 1) // 2) for n in lengths
     )
     rows = prompt.importance_rows * _row_macs(text, lengths[0])
+    rows += prompt.keys_ahead * lengths[0] * _key_macs(text)
     peak = max(_decoder_peak(text, n, n) for n in lengths)
     return _decoder_cost(text, layers + rows, sum(lengths), peak, width)
 
@@ -84,6 +95,8 @@ def decode(text: TextSpec, prompt: Prompt, generated: int = 0, *, width: int = H
     context = [length + generated + 1 for length in prompt.lengths(text.layers)]
     layers = sum(_layer_macs(text, 1, keys) for keys in context)
     rows = prompt.importance_rows * _row_macs(text, context[0])
+    if prompt.keys_ahead:  # the row of layer K has its cache
+        rows += _key_macs(text) + (context[-1] - context[0]) * text.heads * text.head_dim
     peak = max(_decoder_peak(text, 1, keys) for keys in context)
     return _decoder_cost(text, layers + rows, sum(context), peak, width)
 
@@ -117,6 +130,11 @@ def _row_macs(text: TextSpec, keys: int) -> int:
     """The last token's attention row; a fused projection cannot leave out its key and value."""
     query, kv = text.heads * text.head_dim, text.kv_heads * text.head_dim
     return text.hidden * (query + 2 * kv * text.fused_qkv) + keys * query
+
+
+def _key_macs(text: TextSpec) -> int:
+    """The key of one token."""
+    return text.hidden * text.kv_heads * text.head_dim
 
 
 def _decoder_peak(text: TextSpec, new: int, keys: int) -> int:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
-from d2export.pruning.selectors import SELECTORS, PositionIds, Selector, Value
+from d2export.pruning.selector import PositionIds, Selector, Value
+from d2export.pruning.selectors import SELECTORS
 
+Row = Literal["below", "ahead"]
 Budget = Literal["image", "tile", "prompt"]
 BUDGETS: tuple[Budget, ...] = ("image", "tile", "prompt")
 
@@ -50,6 +52,22 @@ class Plan:
     def position_ids(self) -> PositionIds:
         """Whether tokens pruned before the language model leave gaps; inside it they always do."""
         return "contiguous" if self.settings.get("position_ids") == "contiguous" else "original"
+
+    @property
+    def reads_ahead(self) -> bool:
+        """Whether importance inside the language model is that of `d2+`."""
+        return "rows" in self.settings
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """Of `d2+`: whose attention it is, the layer's below `prune_layer` and that layer's own."""
+        chosen = self.settings["rows"]
+        return ("below", "ahead") if chosen == "both" else (cast("Row", chosen),)
+
+    @property
+    def smoothing(self) -> float:
+        """Of `d2+`: how much of its neighbours' importance a token gets."""
+        return float(self.settings["smoothing"])
 
     @property
     def by_tile(self) -> bool:

@@ -11,7 +11,7 @@ from d2export.bundle.records import Reference
 from d2export.counts_table import TEXT_TOKENS
 from d2export.errors import BundleError
 from d2export.inspection import plan_facts
-from d2export.pruning.selectors import SOURCES
+from d2export.pruning.selector import SOURCES
 from d2export.report.costs import saving_of, stages_of, timed_text
 from d2export.report.data import Keep, Picture, ReportData
 from d2export.report.images import jpeg, seen_picture
@@ -28,6 +28,7 @@ UNITS = {
     "cls": "of the attention of the vision tower's CLS token, mean over heads",
     "text": "resemblance to the prompt, (1 + cosine) / 2",
 }
+AHEAD_UNIT = "of shares of the prompt's last token's attention, neighbours' added"
 NOT_STORED = (
     "This bundle does not hold what PyTorch decided on: an older d2export built it. "
     "Build it again to see it here."
@@ -58,7 +59,7 @@ def collect(bundle: Bundle) -> ReportData:
         ),
         tuple(entry.name for entry in list(found)[MOST_PICTURES:]),
         _why_no_importance(manifest, [selections for _, selections in shown]),
-        UNITS.get(manifest.plan.importance or "", ""),
+        AHEAD_UNIT if manifest.plan.reads_ahead else UNITS.get(manifest.plan.importance or "", ""),
         _prior_text(prior.source, prior.provenance),
         stages_of(manifest, measured.timed),
         timed_text(manifest, measured.timed),

@@ -25,7 +25,7 @@ def saving_of(manifest: Manifest, found: list[Selections], kept: Sequence[int]) 
     text, width = manifest.model.text, BYTES[manifest.precision]
     macs = memory = whole_macs = whole_memory = 0
     for one, stay in zip(found, kept, strict=True):
-        pruned = Prompt(TEXT_TOKENS, one.tokens, stay, plan.prune_layer or 0)
+        pruned = Prompt.under(plan, TEXT_TOKENS, one.tokens, stay)
         whole = pruned.unpruned()
         after = prefill(text, whole if stay == one.tokens else pruned, width=width)
         before = prefill(text, whole, width=width)
@@ -60,7 +60,7 @@ def stages_of(manifest: Manifest, timed: Sequence[Timed]) -> tuple[Stage, ...]:
     if not plan.selector.counted and times is None:
         return tuple(stages)
     kept = times.kept if times else plan.kept(tokens, tiles)
-    prompt = Prompt(vlm_latency.TEXT_TOKENS, tokens, kept, plan.prune_layer or 0)
+    prompt = Prompt.under(plan, vlm_latency.TEXT_TOKENS, tokens, kept)
     pruned, whole = (prefill(text, p, width=width) for p in (prompt, prompt.unpruned()))
     if manifest.graphs.decoder is None:
         outside = "not in this bundle; counted"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,15 @@ from torch import Tensor, nn
 from d2export.models.safetensors_file import TensorRef, load
 
 
-def stream_weights(module: nn.Module, refs: Mapping[str, TensorRef], *, keep: str = "") -> None:
+def stream_weights(
+    module: nn.Module, refs: Mapping[str, TensorRef], *, keep: Collection[str] = ()
+) -> None:
     """Have each submodule of a module on the meta device read its weights when it is called.
 
     Args:
         refs: where each parameter lies, by its name in `module`.
-        keep: a parameter that is also read outside the call of its own submodule: it is loaded now.
+        keep: parameters that are also read outside the call of their own submodules: these are
+            loaded now.
     """
     for path, leaf in module.named_modules():
         names = {
@@ -27,7 +30,7 @@ def stream_weights(module: nn.Module, refs: Mapping[str, TensorRef], *, keep: st
         }
         if not names:
             continue
-        if keep in names.values():
+        if any(full in keep for full in names.values()):
             _fill(leaf, {name: refs[full] for name, full in names.items()})
         elif isinstance(leaf, nn.Embedding):
             leaf.forward = partial(_rows, refs[names["weight"]])  # type: ignore[method-assign]

@@ -69,12 +69,15 @@ def modules_of(
     """The model with its weights; `refs` by canonical name."""
     with torch.device("meta"):
         vision = PrunedVision(spec, plan, prior) if plan.in_vision else WholeVision(spec)
-        decoder = PrunedDecoder(spec.text, plan)
+        decoder = PrunedDecoder(spec.text, plan, spec.vision.tokens_per_side)
     vision.model.to_empty(device="cpu")
     load_into(vision.model, refs)
     text = decoder.model.text
     text.inverse_frequencies = inverse_frequencies(spec.text)
-    stream_weights(decoder.model, refs, keep="text.embedding.weight" if spec.text.tied else "")
+    keep = ["text.embedding.weight"] if spec.text.tied else []
+    if plan.reads_ahead and spec.text.fused_qkv:  # of which it takes the keys' rows alone
+        keep.append(f"text.layers.{plan.prune_layer}.attention.qkv.weight")
+    stream_weights(decoder.model, refs, keep=keep)
     ones = Prior.ones(spec.vision.tokens_per_tile)
     return Modules(
         spec,

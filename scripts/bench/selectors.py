@@ -47,7 +47,8 @@ from d2export.models.tiling import token_grid
 from d2export.pruning import flops, native
 from d2export.pruning.rules import RULES
 from d2export.pruning.rules.plain import random_scores, stride_scores
-from d2export.pruning.selectors import SELECTORS, Selector
+from d2export.pruning.selector import Selector
+from d2export.pruning.selectors import SELECTORS
 
 MODEL = "internvl2.5-8b"
 TOKENS, WIDTH, TEXT_TOKENS, PRUNE_LAYER = (576, 3328), 4096, 64, 2

@@ -17,7 +17,8 @@ from d2export.bundle.records import FileEntry, Selector
 from d2export.bundle.strict_json import Range
 from d2export.errors import BundleError
 from d2export.models.presets import POCKET_VIT
-from d2export.pruning.selectors import SELECTORS, SOURCES
+from d2export.pruning.selector import SOURCES
+from d2export.pruning.selectors import SELECTORS
 from tests.sample_bundle import sample_manifest, sign
 
 SCHEMA_FILE = Path(d2export.__file__).parent / "bundle" / "manifest.schema.json"

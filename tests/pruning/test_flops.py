@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -32,14 +32,17 @@ from d2export.pruning.flops import (
     text_parameters,
 )
 from d2export.pruning.parameters import PruneParameters
-from d2export.pruning.plan import d2_plan
+from d2export.pruning.plan import Plan, d2_plan
+from d2export.pruning.selectors import SELECTORS
 from d2export.pruning.vision_flops import vision, vision_parameters
 from tests.models.test_decoder import SPECS
 
 LLAVA, INTERNVL = PRESETS["llava-1.5-7b"], PRESETS["internvl2.5-8b"]
 EVERY_PRESET = pytest.mark.parametrize("spec", PRESETS.values(), ids=list(PRESETS))
 KEEP_FOUR = PruneParameters(keep=4)
-TEXT, VISUAL, LAYER = 5, 11, 2
+TEXT, VISUAL, LAYER = 5, 12, 2
+SIDE = 2  # of a tile, in tokens
+Prior = Literal["none", "shallow"]
 
 
 def counted(run: Any) -> int:
@@ -99,17 +102,30 @@ def test_language_model_of_transformers(spec: ModelSpec) -> None:
     )
 
 
+def ahead_plan(rows: str, prior: Prior = "none") -> Plan:
+    """`d2+`, keeping four tokens."""
+    settings = {"rows": rows, "smoothing": 0.6}
+    return replace(
+        d2_plan(KEEP_FOUR, layer=LAYER, prior=prior), selector=SELECTORS["d2+"], settings=settings
+    )
+
+
+@pytest.mark.parametrize("rows", ["d2", "both", "ahead"])
 @pytest.mark.parametrize("prior", ["none", "shallow"])
 @pytest.mark.parametrize("name", SPECS)
-def test_pruned_decoder(name: str, prior: str) -> None:
+def test_pruned_decoder(name: str, prior: Prior, rows: str) -> None:
     """The module that becomes the graph: MACs of prefill and of a decode step, and its KV cache."""
     spec = replace(SPECS[name], layers=4)
-    prompt = Prompt(TEXT, VISUAL, 4, LAYER, importance_rows=1 + (prior == "shallow"))
+    plan = d2_plan(KEEP_FOUR, layer=LAYER, prior=prior)
+    if rows != "d2":
+        plan = ahead_plan(rows, prior)
+    prompt = Prompt.under(plan, TEXT, VISUAL, 4)
+    assert prompt.importance_rows == 1 + (prior == "shallow") + (rows == "both")
     # torch also computes the last token's key and value for the row; in the graph nobody reads
     # them, and they are gone, unless they are rows of a fused weight.
     unread = 0 if spec.fused_qkv else 2 * spec.kv_heads * spec.head_dim * spec.hidden
     unread *= prompt.importance_rows
-    model = PrunedDecoder(spec, d2_plan(KEEP_FOUR, layer=LAYER, prior=prior))
+    model = PrunedDecoder(spec, plan, SIDE)
     present: list[torch.Tensor] = []
 
     def call(new: int, visual: int, past: list[torch.Tensor], start: int) -> None:
@@ -141,10 +157,15 @@ def test_pruned_decoder(name: str, prior: str) -> None:
 @pytest.mark.parametrize(("name", "projections"), [("llama", 3), ("internlm2", 1)])
 def test_the_graph_has_no_products_but_those_counted(name: str, projections: int) -> None:
     spec = replace(SPECS[name], layers=4)
-    model = trace_decoder(spec, d2_plan(KEEP_FOUR, layer=LAYER), 17)
-    products = sum(node.op_type in ("MatMul", "Gemm") for node in model.graph)
-    layer, row, head = projections + 2 + 1 + 3, 2, 1
-    assert products == spec.layers * layer + row + head
+
+    def products(plan: Plan) -> int:
+        model = trace_decoder(spec, plan, 17, SIDE)
+        return sum(node.op_type in ("MatMul", "Gemm") for node in model.graph)
+
+    layer, row, keys, head = projections + 2 + 1 + 3, 2, 1, 1
+    assert products(d2_plan(KEEP_FOUR, layer=LAYER)) == spec.layers * layer + row + head
+    assert products(ahead_plan("ahead")) == spec.layers * layer + row + keys + head
+    assert products(ahead_plan("both")) == spec.layers * layer + 2 * row + keys + head
 
 
 def test_the_graph_shares_the_keys_of_the_cls_row() -> None:

@@ -1,11 +1,11 @@
-"""Importance that the visual tokens themselves tell."""
+"""Importance that the visual tokens themselves tell, and attention that is read ahead."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from d2export.pruning.importance import text_relevance, uniform
+from d2export.pruning.importance import smoothed, text_relevance, uniform
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 
@@ -59,3 +59,30 @@ def test_uniform_is_ones(dtype: torch.dtype) -> None:
     ones = uniform(torch.full((2, 3, 5), float("nan"), dtype=dtype))
     assert ones.dtype == torch.float32
     assert ones.tolist() == [[1, 1, 1], [1, 1, 1]]
+
+
+def test_neighbours_get_a_share_of_importance() -> None:
+    # One tile of 3 x 3, all attention in its middle: half of it sideways, then half up and down.
+    row = torch.tensor([[[0.0, 0, 0, 0, 8, 0, 0, 0, 0]]])
+    found = smoothed([row], 3, 0.5)
+    assert found.tolist() == [[0.25, 0.5, 0.25, 0.5, 1, 0.5, 0.25, 0.5, 0.25]]
+
+
+def test_nothing_crosses_the_edge_of_a_tile() -> None:
+    # Two tiles of 2 x 2, all attention in the last token of the first.
+    row = torch.tensor([[[0.0, 0, 0, 4, 0, 0, 0, 0]]])
+    assert smoothed([row], 2, 0.5).tolist() == [[0.25, 0.5, 0.5, 1, 0, 0, 0, 0]]
+
+
+def test_rows_count_alike_however_much_of_them_is_for_the_picture() -> None:
+    # Heads are averaged, then each row is divided by its sum: 3 : 1 and 0 : 1.
+    below, ahead = torch.tensor([[[2.0, 0], [4, 2]]]), torch.tensor([[[0.0, 0.001]]])
+    assert smoothed([below, ahead], 1, 0.0).tolist() == [[0.375, 0.625]]
+    assert smoothed([below], 1, 0.6).tolist() == [[0.75, 0.25]]  # tiles of one token
+
+
+def test_a_row_without_attention_to_the_picture_says_nothing() -> None:
+    nothing, row = torch.zeros(1, 1, 2), torch.tensor([[[1.0, 3]]])
+    assert smoothed([nothing, row], 1, 0.0).tolist() == [[0.125, 0.375]]
+    assert smoothed([nothing], 1, 0.0).tolist() == [[0, 0]]
+    assert smoothed([nothing[:, :, :0]], 1, 0.6).shape == (1, 0)
