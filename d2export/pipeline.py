@@ -136,7 +136,7 @@ def _export_into(
         prior = read_prior(prior_file, spec.vision.tokens_per_tile) if prior_file else None
         if prior is not None and prior_file is not None:
             plan = options.plan(spec)
-            check_provenance(prior, prior_file, spec, plan.importance, plan.prune_layer)
+            check_provenance(prior, prior_file, spec, plan.measured())
         scope = SCOPES[options.scope](folder, options, source, prior, images)
         scope.write_processor(progress)
 

@@ -34,7 +34,7 @@ class ImportanceRunner:
         self.part = DecoderPart(decoder, (IMPORTANCE,))
 
     def __call__(self, encoded: Encoded, embeds: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-        """Attention of the prompt's last token on its visual tokens, mean over heads: `[V]`.
+        """Importance of the visual tokens of a prompt, mean over heads if it is per head: `[V]`.
 
         Args:
             encoded: a prompt with images.
@@ -49,5 +49,5 @@ class ImportanceRunner:
         grid, prior = np.zeros((len(visual), 2), np.float32), np.ones(len(visual), np.float32)
         prompt = whole_prompt(encoded.input_ids, embeds, visual, encoded.image_lengths, grid, prior)
         (row,) = self.part(prompt)
-        importance: npt.NDArray[np.float64] = row[0].astype(np.float64)[:, visual].mean(axis=0)
-        return importance
+        importance: npt.NDArray[np.float64] = row[0].astype(np.float64)[..., visual]
+        return importance if importance.ndim == 1 else importance.mean(axis=0)

@@ -147,7 +147,7 @@ def key_of(bundle: Bundle, prompt: str) -> dict[str, object]:
         "model_id": manifest.model.id,
         "weights": hashlib.sha256(json.dumps(weights).encode()).hexdigest(),
         "precision": manifest.precision,
-        "prune_layer": manifest.selector.prune_layer,
+        **manifest.plan.measured(),
         "prompt": prompt,
     }
 

@@ -143,7 +143,7 @@ def calibrate_prior(
 
 def prior_of(partial: Partial, bundle: Bundle, prompt: str) -> Prior:
     """The means, and where they come from. No picture was cut up: `tile` is as `thumbnail`."""
-    model, selector = bundle.manifest.model, bundle.manifest.selector
+    model = bundle.manifest.model
     images, tiles = len(partial.tiles), sum(partial.tiles) - len(partial.tiles)
     thumbnail = np.array(partial.thumbnail) / images
     tile = np.array(partial.tile) / tiles if tiles else thumbnail
@@ -157,8 +157,7 @@ def prior_of(partial: Partial, bundle: Bundle, prompt: str) -> Prior:
         "layers": model.text.layers,
         "image_size": model.vision.image.size,
         "tokens_per_tile": model.vision.tokens_per_tile,
-        "importance": selector.importance,
-        "prune_layer": selector.prune_layer,
+        **bundle.manifest.plan.measured(),
         "precision": bundle.manifest.precision,
         "prompt": prompt,
         "images": images,

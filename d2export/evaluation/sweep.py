@@ -149,7 +149,7 @@ def pruned(spec: ModelSpec, options: ExportOptions, series: str, group: str = ""
     plan, prior = options.plan(spec), None
     if options.prior_file is not None:
         prior = read_prior(options.prior_file, spec.vision.tokens_per_tile)
-        check_provenance(prior, options.prior_file, spec, plan.importance, plan.prune_layer)
+        check_provenance(prior, options.prior_file, spec, plan.measured())
     name = f"{series} {options.keep}" if plan.selector.counted else series
     return Configuration(name, series, plan, prior, group)
 

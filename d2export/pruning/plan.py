@@ -69,6 +69,13 @@ class Plan:
         """Of `d2+`: how much of its neighbours' importance a token gets."""
         return float(self.settings["smoothing"])
 
+    def measured(self) -> dict[str, Any]:
+        """What a prior has to be measured for, besides the model."""
+        found: dict[str, Any] = {"importance": self.importance, "prune_layer": self.prune_layer}
+        if self.reads_ahead:
+            found |= {"rows": self.settings["rows"], "smoothing": self.smoothing}
+        return found
+
     @property
     def by_tile(self) -> bool:
         """Whether each tile has a budget of its own."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,15 +100,14 @@ def prior_document(prior: Prior) -> dict[str, Any]:
 
 
 def check_provenance(
-    prior: Prior, path: Path, spec: ModelSpec, importance: str | None, prune_layer: int | None
+    prior: Prior, path: Path, spec: ModelSpec, measured: Mapping[str, Any]
 ) -> None:
     """Refuse a prior that says it was measured on another model, or on other importance.
 
     Args:
         path: its file, for messages.
         spec: the model that is to be built.
-        importance: where importance is from.
-        prune_layer: in scope `vlm`, the layer before which tokens are pruned.
+        measured: what the prior is for, as `Plan.measured` says.
 
     Raises:
         UsageError: the first fact in which the two differ.
@@ -117,11 +116,13 @@ def check_provenance(
         "model": spec.name,
         "family": spec.family,
         "tokens_per_tile": spec.vision.tokens_per_tile,
-        "importance": importance,
-        "prune_layer": prune_layer,
+        "rows": None,
+        "smoothing": None,
+        **measured,
     }
+    known = "importance" in prior.provenance  # who says that says all of it
     for key, value in wanted.items():
-        found = prior.provenance.get(key, value)
+        found = prior.provenance.get(key, None if known and key in _AHEAD else value)
         if found != value:
             raise UsageError(
                 f"prior {path} was calibrated for another {key.replace('_', ' ')}: "
@@ -151,11 +152,14 @@ def tile_span(fewest: int, most: int) -> str:
     return f"{number} tile{'s' if most > 1 else ''}"
 
 
+_AHEAD = ("rows", "smoothing")  # of importance that is read ahead; a prior of another has neither
 _OTHER = {
     "model": "Use a prior calibrated for this model. If it is the same one under another name, "
     "change 'model' in the file's provenance.",
     "importance": "Use a prior of the same importance, or leave --prior out.",
     "prune_layer": "Use a prior of the same --prune-layer, or pass that of the prior.",
+    "rows": "Calibrate one with this selector: the prior of d2 is not that of d2+.",
+    "smoothing": "Calibrate one with this --set smoothing, or pass that of the prior.",
 }
 
 

@@ -29,39 +29,45 @@ def _position_ids(default: PositionIds) -> Setting:
     )
 
 
+def _d2_settings(
+    pivot_ratio: float = PruneParameters.pivot_ratio, theta: float = PruneParameters.theta
+) -> tuple[Setting, ...]:
+    """Those of `D2Prune`, with these defaults."""
+    return (
+        Setting(
+            "pivot_ratio",
+            pivot_ratio,
+            "a number from 0 to 1",
+            "Share of the kept tokens picked by importance alone.",
+        ),
+        Setting(
+            "alpha",
+            PruneParameters.alpha,
+            "a number from 0 to 1",
+            "Weight of semantic against spatial similarity.",
+        ),
+        Setting(
+            "theta",
+            theta,
+            "a number",
+            "Tokens more similar than this are neighbours.",
+        ),
+        Setting(
+            "eps",
+            PruneParameters.eps,
+            "a number of at least 0",
+            "Added to the prior before dividing by it.",
+        ),
+        Setting(
+            "pivots_block",
+            PruneParameters.pivots_block,
+            "true or false",
+            "Pivots rule out their neighbours, too.",
+        ),
+    )
+
+
 _ONLY_TOP: Mapping[str, Value] = {"pivot_ratio": 1.0, "eps": 0.0}  # D2Prune as a plain top-n
-_D2_SETTINGS = (
-    Setting(
-        "pivot_ratio",
-        PruneParameters.pivot_ratio,
-        "a number from 0 to 1",
-        "Share of the kept tokens picked by importance alone.",
-    ),
-    Setting(
-        "alpha",
-        PruneParameters.alpha,
-        "a number from 0 to 1",
-        "Weight of semantic against spatial similarity.",
-    ),
-    Setting(
-        "theta",
-        PruneParameters.theta,
-        "a number",
-        "Tokens more similar than this are neighbours.",
-    ),
-    Setting(
-        "eps",
-        PruneParameters.eps,
-        "a number of at least 0",
-        "Added to the prior before dividing by it.",
-    ),
-    Setting(
-        "pivots_block",
-        PruneParameters.pivots_block,
-        "true or false",
-        "Pivots rule out their neighbours, too.",
-    ),
-)
 # Which attention rows of the prompt's last token make the importance of `d2+`.
 ROWS = ("both", "below", "ahead")
 _AHEAD_SETTINGS = (
@@ -92,7 +98,7 @@ SELECTORS = {
             rule=OP_TYPE,
             parameters=PruneParameters,
             importance=("cls", "text", "uniform", "llm"),
-            settings=_D2_SETTINGS,
+            settings=_d2_settings(),
             has_prior=True,
         ),
         Selector(
@@ -103,7 +109,7 @@ SELECTORS = {
             rule=OP_TYPE,
             parameters=PruneParameters,
             importance=("llm",),
-            settings=(*_AHEAD_SETTINGS, *_D2_SETTINGS),
+            settings=(*_AHEAD_SETTINGS, *_d2_settings(pivot_ratio=0.4, theta=0.9)),
             has_prior=True,
         ),
         Selector(

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from d2export.bundle.folder import Bundle, read_bundle, write_manifest
 from d2export.calibration.importance import ImportanceRunner
 from d2export.calibration.prior import PROMPT, calibrate_prior
-from d2export.errors import OutputError
+from d2export.errors import OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.presets import POCKET_VIT, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
@@ -48,7 +48,8 @@ VISION = replace(
     heads=4,
     mlp=96,
 )
-TOKENS, LAYER = 16, 3
+SIDE, LAYER = 4, 3
+TOKENS = SIDE**2
 SIZES = {"a-wide": (200, 100), "b-square": (56, 56), "c-tall": (60, 180)}
 TILES = {"a-wide": 9, "b-square": 1, "c-tall": 4}
 
@@ -144,8 +145,10 @@ def theirs(checkpoint: Path) -> Any:
     return model.eval()
 
 
-def attention(model: Any, bundle: Bundle, picture: Path) -> npt.NDArray[np.float32]:
-    """Of the last prompt token on a picture, before layer `LAYER`: `[tiles, TOKENS]`."""
+def attention(
+    model: Any, bundle: Bundle, picture: Path, layer: int = LAYER - 1
+) -> npt.NDArray[np.float32]:
+    """Of the last prompt token on a picture, in a layer: `[tiles, TOKENS]`."""
     tiles = tile(load_image(picture), bundle.manifest.model.vision)
     seen = VisionRunner(bundle).embed(normalize(tiles.pixels, VISION.image))
     encoded = BundleTokenizer(bundle.root / "processor", TEXT.vocab).encode(
@@ -155,7 +158,7 @@ def attention(model: Any, bundle: Bundle, picture: Path) -> npt.NDArray[np.float
         embeds = model.get_input_embeddings()(torch.from_numpy(encoded.input_ids)[None])
         embeds[0, encoded.visual_positions] = torch.from_numpy(seen)
         layers = model(inputs_embeds=embeds, output_attentions=True).attentions
-    row = layers[LAYER - 1][0, :, -1].numpy().mean(axis=0)
+    row = layers[layer][0, :, -1].numpy().mean(axis=0)
     return row[encoded.visual_positions].reshape(-1, TOKENS)
 
 
@@ -174,6 +177,31 @@ def test_equals_the_mean_of_whole_attention(
     np.testing.assert_allclose(found.tile, tile_rows.mean(axis=0), rtol=1e-4)
     np.testing.assert_allclose(found.thumbnail, thumbnail_rows.mean(axis=0), rtol=1e-4)
     assert found.tile.std() > 0.1 * found.tile.mean()  # else any order of places would do
+
+
+def test_of_attention_that_is_read_ahead(
+    checkpoint: Path, pictures: Path, prior: Path, tmp_path: Path
+) -> None:
+    image = pictures / "b-square.png"
+    options = ExportOptions(
+        str(checkpoint), scope="vlm", selector="d2+", keep="4", prune_layer=LAYER, images=(image,)
+    )
+    export(options, tmp_path / "bundle")
+    (tmp_path / "pictures").mkdir()
+    shutil.copy(image, tmp_path / "pictures")
+    path = calibrate_prior(tmp_path / "bundle", tmp_path / "pictures", tmp_path / "prior.json").path
+    found = read_prior(path, TOKENS)
+
+    model, opened = theirs(checkpoint), read_bundle(tmp_path / "bundle")
+    rows = [attention(model, opened, image, layer)[0] for layer in (LAYER - 1, LAYER)]
+    expected = np.mean([row / row.sum() for row in rows], axis=0).reshape(SIDE, SIDE)
+    for _ in "xy":
+        padded = np.pad(expected, ((0, 0), (1, 1)))
+        expected = (expected + 0.6 * (padded[:, :-2] + padded[:, 2:])).T
+    np.testing.assert_allclose(found.thumbnail, expected.ravel(), rtol=1e-4)
+    assert (found.provenance["rows"], found.provenance["smoothing"]) == ("both", 0.6)
+    with pytest.raises(UsageError, match="calibrated for another rows: None, this build has"):
+        export(replace(options, prior=prior), tmp_path / "other")
 
 
 def test_neither_keep_nor_prior_of_the_bundle_matters(

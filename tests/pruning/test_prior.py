@@ -180,14 +180,23 @@ SAME = {
 }
 
 
+D2 = {"importance": "llm", "prune_layer": 2}
+D2_PLUS = {**D2, "rows": "both", "smoothing": 0.6}
+
+
 def measured(**provenance: Any) -> Prior:
     return replace(Prior.ones(256), provenance=provenance)
 
 
 def test_a_prior_of_the_same_model_or_of_unknown_origin() -> None:
-    check_provenance(measured(**SAME), PATH, POCKET, "llm", 2)
-    check_provenance(measured(), PATH, POCKET, "llm", 2)
-    check_provenance(measured(prompt="Describe.", images=7), PATH, POCKET, "cls", None)
+    check_provenance(measured(**SAME), PATH, POCKET, D2)
+    check_provenance(measured(), PATH, POCKET, D2)
+    check_provenance(
+        measured(prompt="Describe.", images=7),
+        PATH,
+        POCKET,
+        {"importance": "cls", "prune_layer": None},
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,8 +211,27 @@ def test_a_prior_of_the_same_model_or_of_unknown_origin() -> None:
 )
 def test_a_prior_of_another_origin(key: str, value: Any, problem: str) -> None:
     with pytest.raises(UsageError) as caught:
-        check_provenance(measured(**SAME | {key: value}), PATH, POCKET, "llm", 2)
+        check_provenance(measured(**SAME | {key: value}), PATH, POCKET, D2)
     assert caught.value.problem == f"prior prior.json was calibrated for {problem}"
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "problem"),
+    [
+        (D2, D2_PLUS, "rows: None, this build has 'both'"),
+        (D2_PLUS, D2, "rows: 'both', this build has None"),
+        (D2_PLUS, {**D2_PLUS, "rows": "ahead"}, "rows: 'both', this build has 'ahead'"),
+        (D2_PLUS, {**D2_PLUS, "smoothing": 0.3}, "smoothing: 0.6, this build has 0.3"),
+    ],
+)
+def test_a_prior_of_importance_that_is_read_otherwise(
+    found: dict[str, Any], wanted: dict[str, Any], problem: str
+) -> None:
+    check_provenance(measured(**found), PATH, POCKET, found)
+    with pytest.raises(UsageError) as caught:
+        check_provenance(measured(**found), PATH, POCKET, wanted)
+    assert caught.value.problem == f"prior prior.json was calibrated for another {problem}"
     assert caught.value.hint
 
 

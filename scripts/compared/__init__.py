@@ -1,0 +1,1 @@
+"""What `scripts/accuracy.py` asks, and how it is written down."""

@@ -1,0 +1,115 @@
+"""Every selector and every part of it left out, at every keep value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from d2export.calibration.prior import calibrate_prior
+from d2export.evaluation.configuration import Configuration, unpruned
+from d2export.evaluation.oracle import oracle
+from d2export.evaluation.scenes.task import pocket_scenes
+from d2export.evaluation.sweep import pruned
+from d2export.models.presets import ModelSpec
+from d2export.options import PRUNE_LAYER, ExportOptions
+from d2export.pipeline import export
+from d2export.progress import Progress
+from d2export.pruning.selector import Value
+
+KEEPS = ("50%", "25%", "15%", "10%", "5%")
+LAYERS = (1, 2, 3)
+PRIORS = (("d2", 1), ("d2", 2), ("d2", 3), ("d2+", 2))
+CALIBRATION_SCENES = 300
+Settings = Mapping[str, Value]
+# What is left out of d2 or changed, and the settings that do it.
+D2_VARIANTS: Mapping[str, Settings] = {
+    "all pivots": {"pivot_ratio": 1.0},
+    "no pivots": {"pivot_ratio": 0.0},
+    "semantic only": {"alpha": 1.0},
+    "spatial only": {"alpha": 0.0},
+    "pivots block": {"pivots_block": True},
+}
+AHEAD_VARIANTS: Mapping[str, Settings] = {
+    "the layer below only": {"rows": "below"},
+    "the layer ahead only": {"rows": "ahead"},
+    "no neighbours": {"smoothing": 0.0},
+    "all pivots": {"pivot_ratio": 1.0},
+    "no pivots": {"pivot_ratio": 0.0},
+    "pivots and theta of d2": {"pivot_ratio": 0.7, "theta": 0.8},
+}
+# Before the language model: position ids as the authors have them, and the others.
+BEFORE: Mapping[str, str] = {
+    "divprune": "original",
+    "cdpruner": "original",
+    "vispruner": "original",
+    "dart": "original",
+    "sms": "original",
+    "random": "contiguous",
+    "uniform": "contiguous",
+}
+GAPS = {"original": "gaps", "contiguous": "no gaps"}
+
+
+def measured(
+    model: str, folder: Path, progress: Progress
+) -> Iterator[tuple[tuple[str, int], Path]]:
+    """A prior for each of `PRIORS`, measured once."""
+    for selector, layer in PRIORS:
+        prior = folder / f"{Path(model).name}-{selector}-{layer}.json"
+        if not prior.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory() as scratch:
+                pictures, bundle = Path(scratch) / "pictures", Path(scratch) / "bundle"
+                pictures.mkdir()
+                for sample in pocket_scenes("tune", CALIBRATION_SCENES).samples[::4]:
+                    sample.load().save(pictures / f"{sample.picture_id}.png")
+                options = ExportOptions(model, scope="vlm", selector=selector, prune_layer=layer)
+                export(options, bundle)
+                with progress.stage(f"measuring {prior}"):
+                    calibrate_prior(bundle, pictures, prior)
+        yield (selector, layer), prior
+
+
+@dataclass(frozen=True)
+class Everything:
+    """What one model is asked in; a `Sweep` of its own.
+
+    Attributes:
+        priors: for each of `PRIORS`.
+    """
+
+    priors: Mapping[tuple[str, int], Path]
+
+    def configurations(self, spec: ModelSpec) -> list[Configuration]:
+        """All of them, the unpruned one first."""
+
+        def of(series: str, selector: str, **options: Any) -> list[Configuration]:
+            keeps = KEEPS if selector != "sms" else (None,)
+            wanted = (
+                ExportOptions(spec.name, scope="vlm", selector=selector, keep=keep, **options)
+                for keep in keeps
+            )
+            return [pruned(spec, option, series) for option in wanted]
+
+        found = [unpruned()]
+        for layer in LAYERS:
+            name = "" if layer == PRUNE_LAYER else f", K={layer}"
+            found += [oracle(spec, keep, layer, series=f"oracle{name}") for keep in KEEPS]
+            found += of(f"d2+{name}", "d2+", prune_layer=layer)
+            found += of(f"d2{name}", "d2", prior=self.priors["d2", layer], prune_layer=layer)
+            found += of(f"d2, no prior{name}", "d2", prune_layer=layer)
+            found += of(f"fastv{name}", "fastv", prune_layer=layer)
+        found += of("d2+, prior", "d2+", prior=self.priors["d2+", PRUNE_LAYER])
+        for words, settings in AHEAD_VARIANTS.items():
+            found += of(f"d2+, {words}", "d2+", settings=settings)
+        found += of("d2, shallow prior", "d2", prior="shallow")
+        prior = self.priors["d2", PRUNE_LAYER]
+        for words, settings in D2_VARIANTS.items():
+            found += of(f"d2, {words}", "d2", prior=prior, settings=settings)
+        for selector, ids in BEFORE.items():
+            found += of(selector, selector)
+            found += of(f"{selector}, {GAPS[ids]}", selector, settings={"position_ids": ids})
+        return found
