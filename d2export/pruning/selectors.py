@@ -109,7 +109,7 @@ SELECTORS = {
             rule=OP_TYPE,
             parameters=PruneParameters,
             importance=("llm",),
-            settings=(*_AHEAD_SETTINGS, *_d2_settings(pivot_ratio=0.4, theta=0.9)),
+            settings=(*_AHEAD_SETTINGS, *_d2_settings(pivot_ratio=0.0, theta=0.94)),
             has_prior=True,
         ),
         Selector(

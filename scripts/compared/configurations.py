@@ -37,7 +37,6 @@ AHEAD_VARIANTS: Mapping[str, Settings] = {
     "the layer ahead only": {"rows": "ahead"},
     "no neighbours": {"smoothing": 0.0},
     "all pivots": {"pivot_ratio": 1.0},
-    "no pivots": {"pivot_ratio": 0.0},
     "pivots and theta of d2": {"pivot_ratio": 0.7, "theta": 0.8},
 }
 # Before the language model: position ids as the authors have them, and the others.
