@@ -10,11 +10,13 @@ JSON and CSV, and the plots. Priors come from scenes of the split `tune`, answer
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
 from compared.configurations import Everything, measured
 from compared.tables import Scores, gains_table, scores_of, scores_table
 
+from d2export.errors import D2ExportError
 from d2export.evaluating import ModelOptions, RunOptions, eval_model
 from d2export.evaluation.results import ResultsFolder, Shard, read_settings
 from d2export.evaluation.scenes.task import pocket_scenes
@@ -46,4 +48,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except D2ExportError as error:
+        sys.exit(f"error: {error.problem}\n  {error.hint}")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Any
 from compared.configurations import KEEPS
 
 from d2export.bundle.folder import read_bundle
+from d2export.errors import D2ExportError
 from d2export.evaluation.agreement import agreements
 from d2export.evaluation.bundle_answers import bundle_candidate
 from d2export.evaluation.configuration import Answered, Configuration
@@ -146,4 +148,7 @@ def _cells(answers: dict[tuple[str, str], dict[str, float]], name: str, kind: st
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except D2ExportError as error:
+        sys.exit(f"error: {error.problem}\n  {error.hint}")
