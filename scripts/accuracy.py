@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--model", action="append", help="preset or folder; default: pocket")
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--shard", default="1/1")
+    parser.add_argument("--force", action="store_true", help="start over")
     arguments = parser.parse_args()
     progress = Progress()
     task = pocket_scenes("test", arguments.scenes)
@@ -39,7 +40,7 @@ def main() -> None:
     for model in arguments.model or ["pocket"]:
         name = Path(model).name
         everything = Everything(dict(measured(model, arguments.out / "priors", progress)))
-        run = RunOptions(arguments.out / name, Shard.parse(arguments.shard))
+        run = RunOptions(arguments.out / name, Shard.parse(arguments.shard), arguments.force)
         found[name] = eval_model(ModelOptions(model), everything, task, run, progress=progress)
         results = ResultsFolder(run.output, read_settings(run.output))
         scores[name] = scores_of(results.records())
@@ -51,4 +52,4 @@ if __name__ == "__main__":
     try:
         main()
     except D2ExportError as error:
-        sys.exit(f"error: {error.problem}\n  {error.hint}")
+        sys.exit(f"error: {error}")

@@ -151,4 +151,4 @@ if __name__ == "__main__":
     try:
         main()
     except D2ExportError as error:
-        sys.exit(f"error: {error.problem}\n  {error.hint}")
+        sys.exit(f"error: {error}")

@@ -13,6 +13,7 @@ import pytest
 
 from d2export.errors import UsageError
 from d2export.models.presets import preset
+from d2export.options import ExportOptions
 from d2export.pruning.prior import Prior, check_provenance, outside_seen, read_prior
 
 GOOD = {
@@ -233,6 +234,18 @@ def test_a_prior_of_importance_that_is_read_otherwise(
         check_provenance(measured(**found), PATH, POCKET, wanted)
     assert caught.value.problem == f"prior prior.json was calibrated for another {problem}"
     assert caught.value.hint
+
+
+CALIB = Path(__file__).parents[2] / "calib"
+
+
+@pytest.mark.parametrize("path", sorted(CALIB.glob("*.json")), ids=lambda path: path.name)
+def test_priors_of_this_repository_fit_what_their_name_says(path: Path) -> None:
+    _, layer, selector = (*path.stem.split("-"), "d2")[:3]
+    options = ExportOptions("pocket", scope="vlm", selector=selector, prune_layer=int(layer))
+    prior = read_prior(path, POCKET.vision.tokens_per_tile)
+    assert {"model", "importance", "prune_layer", "images"} <= prior.provenance.keys()
+    check_provenance(prior, path, POCKET, options.plan(POCKET).measured())
 
 
 def test_pictures_like_those_a_prior_saw() -> None:
