@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from d2export.evaluation import pytorch_answers, pytorch_sequences
+from d2export.evaluation import pytorch_answers, pytorch_pictures, pytorch_sequences
 from d2export.evaluation.configuration import Answered, Configuration, unpruned
 from d2export.evaluation.pytorch_answers import PytorchAnswers
 from d2export.evaluation.pytorch_model import PytorchModel, load_model
@@ -124,7 +124,7 @@ def test_all_together_as_each_alone(asking: Asking, monkeypatch: pytest.MonkeyPa
     """Batches, windows and parts that do not come out even."""
     monkeypatch.setattr(pytorch_sequences, "TOKENS_AT_ONCE", 200)
     monkeypatch.setattr(pytorch_answers, "PROMPT_TOKENS_AT_ONCE", 300)
-    monkeypatch.setattr(pytorch_answers, "WINDOW_BYTES", 250_000)  # of tiles of 62 kB
+    monkeypatch.setattr(pytorch_pictures, "WINDOW_BYTES", 250_000)  # of tiles of 62 kB
     names = ["d2", "d2 K=1", "d2 by text and tile", "fastv", "cdpruner", "vispruner", "sms", "dart"]
     configurations = [unpruned(), *made(asking, [*names, "sms vision"])]
     samples = small_samples(5, 3)
