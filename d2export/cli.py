@@ -63,6 +63,7 @@ from d2export.cli_options import (
 )
 from d2export.cli_output import finish, print_text, progress_of
 from d2export.cli_run import run
+from d2export.cli_targets import targets
 from d2export.errors import CheckFailed, D2ExportError, UsageError
 from d2export.options import SELECTOR, ExportOptions
 
@@ -348,6 +349,9 @@ def selectors(as_json: Json = False) -> None:
     from d2export.inspection import selector_facts, selector_table
 
     finish(selector_facts(), selector_table(), as_json)
+
+
+app.command()(targets)
 
 
 @app.command()

@@ -20,7 +20,7 @@ from tests.command import ENVIRONMENT, PROGRAM, Caller, finish, names, start
 
 COMMANDS = (
     *("build", "export", "check", "bench", "run", "eval", "inspect", "report", "models"),
-    *("selectors", "doctor"),
+    *("selectors", "targets", "doctor"),
     "calibrate prior",
 )
 PICTURES = ["four-by-three", "landscape", "square"]

@@ -21,6 +21,7 @@ DATA = (
     "d2export/models/pocket/model.safetensors",
     "d2export/report/report.css",
     "d2export/report/report.js",
+    "d2export/targets/generic.toml",
     "d2export/py.typed",
 )
 
@@ -124,6 +125,15 @@ def test_doctor_says_what_is_missing(core: Path, bundle: Path) -> None:
         "missing, needed for export, build --model: pip install 'd2export[export]'"
     )
     assert not lines["onnxruntime"].startswith("missing")
+
+
+def test_targets(core: Path) -> None:
+    answer = run(core, "targets", "jetson-orin-nano-8gb")
+    assert answer.code == 0, answer.err
+    assert "6.4 GB usable" in answer.out
+    profiles = {path.stem for path in (ROOT / "engines" / "targets").glob("*.toml")}
+    listed = json.loads(run(core, "targets", "--json").out)
+    assert {one["name"] for one in listed} == profiles
 
 
 @pytest.mark.parametrize("command", ["export", "build"])
