@@ -91,7 +91,7 @@ def _importance(selector: Selector) -> str:
             "both": f"layer {below}, and of layer {ahead} read ahead",
             "ahead": f"layer {ahead}, read ahead",
         }
-        rows = str(selector.settings.get("rows", "below"))
+        rows = str(SELECTORS[selector.name].resolve(selector.settings).get("rows", "below"))
         return f"llm (attention of {layers.get(rows, f'layer {below}')})"
     return selector.importance
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from compared.configurations import Everything, measured
 from compared.tables import Scores, gains_table, scores_of, scores_table
 
-from d2export.errors import D2ExportError
+from d2export.errors import D2ExportError, UsageError
 from d2export.evaluating import ModelOptions, RunOptions, eval_model
 from d2export.evaluation.results import ResultsFolder, Shard, read_settings
 from d2export.evaluation.scenes.task import pocket_scenes
@@ -39,7 +39,13 @@ def main() -> None:
     scores: dict[str, Scores] = {}
     for model in arguments.model or ["pocket"]:
         name = Path(model).name
-        everything = Everything(dict(measured(model, arguments.out / "priors", progress)))
+        if name in found:
+            raise UsageError(f"two models are called {name}", "Rename one of the folders.")
+        priors = arguments.out / "priors"
+        if arguments.force:
+            for prior in priors.glob(f"{name}-*.json"):
+                prior.unlink()
+        everything = Everything(dict(measured(model, priors, progress)))
         run = RunOptions(arguments.out / name, Shard.parse(arguments.shard), arguments.force)
         found[name] = eval_model(ModelOptions(model), everything, task, run, progress=progress)
         results = ResultsFolder(run.output, read_settings(run.output))

@@ -37,7 +37,7 @@ from d2export.pipeline import export
 from d2export.progress import Progress
 
 PRECISIONS = ("fp32", "fp16")
-AT_ONCE = 20  # scenes between two lines of the file
+AT_ONCE = 20  # scenes in a file of answers
 
 
 def main() -> None:
@@ -48,21 +48,25 @@ def main() -> None:
     parser.add_argument("--selector", default="d2")
     parser.add_argument("--scenes", type=int, default=2000)
     arguments = parser.parse_args()
+    arguments.out /= f"{Path(arguments.model).name}-{arguments.selector}"
     arguments.out.mkdir(parents=True, exist_ok=True)
     progress, task = Progress(), pocket_scenes("test", arguments.scenes)
     with TemporaryDirectory() as scratch:
         asks, configurations = askers(arguments, Path(scratch), progress)
-        lines = arguments.out / "answers.jsonl"
-        done = len(lines.read_text().splitlines()) if lines.exists() else 0
-        with lines.open("a") as file:
-            for number in range(done, len(task.samples) // 4 // AT_ONCE):
-                first = number * AT_ONCE * 4
-                samples = task.samples[first : first + AT_ONCE * 4]
+        parts, questions = arguments.out / "answers", AT_ONCE * len(METRICS)
+        parts.mkdir(exist_ok=True)
+        lines = []
+        for first in range(0, len(task.samples), questions):
+            part = parts / f"{first:06d}.json"
+            if not part.exists():
+                samples = task.samples[first : min(first + questions, len(task.samples))]
                 found = {name: list(ask(samples)) for name, ask in asks.items()}
-                file.write(json.dumps(line_of(task, found)) + "\n")
-                file.flush()
-                progress.note(f"{(number + 1) * AT_ONCE} scenes")
-    print(tables([json.loads(line) for line in lines.read_text().splitlines()], configurations))
+                unfinished = part.with_suffix(".partial")
+                unfinished.write_text(json.dumps(line_of(task, found)))
+                unfinished.rename(part)
+                progress.note(f"{first // len(METRICS) + AT_ONCE} scenes")
+            lines.append(json.loads(part.read_text()))
+    print(tables(lines, configurations))
 
 
 def askers(

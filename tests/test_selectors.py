@@ -312,7 +312,7 @@ def without_class_token() -> ModelSpec:
     [
         ("vision", "d2", "d2, divprune, cdpruner, dart, random, uniform"),
         ("vision", "vispruner", "d2, divprune, cdpruner, dart, random, uniform"),
-        ("vlm", "sms", "d2, fastv, divprune, cdpruner, dart, random, uniform"),
+        ("vlm", "sms", "d2, d2+, fastv, divprune, cdpruner, dart, random, uniform"),
     ],
 )
 def test_a_selector_of_the_class_token_names_the_others(scope: str, name: str, others: str) -> None:

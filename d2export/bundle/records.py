@@ -75,7 +75,8 @@ class Selector:
     Exactly one of `keep` (tokens per `budget`) and `keep_permille` is set, or `min_keep` and
     `max_keep` where the picture says how many. `settings` are all of the selector's own.
     `importance_layer` is the vision layer whose CLS token counts, `prune_layer` the layer of the
-    language model before which tokens are pruned, by the attention of the layer before it.
+    language model before which tokens are pruned, by the attention of the layer before it
+    (`d2+`: or its own).
     `position_ids` says whether tokens pruned before the language model leave gaps.
     """
 

@@ -48,7 +48,12 @@ def smoothed(rows: Sequence[Tensor], side: int, weight: float) -> Tensor:
 
     Returns:
         `[B, V]` float32.
+
+    Raises:
+        ValueError: `side` is less than 1 where it is needed.
     """
+    if weight > 0 and side < 1:
+        raise ValueError(f"side is {side}, expected the tokens along the side of a tile")
     shares = [_shares(mean_over_heads(row)) for row in rows]
     total = shares[0] if len(shares) == 1 else (shares[0] + shares[1]) / 2
     if weight == 0:
@@ -68,10 +73,10 @@ def smoothed(rows: Sequence[Tensor], side: int, weight: float) -> Tensor:
 
 def _beside(total: Tensor, inside: Tensor, places: Tensor) -> Tensor:
     """Importance `[B, V]` of the tokens at `places`, 0 where they are not inside the tile."""
-    return total.index_select(1, torch.where(inside, places, 0)) * inside.to(total.dtype)
+    return torch.where(inside, total.index_select(1, torch.where(inside, places, 0)), 0.0)
 
 
 def _shares(a: Tensor) -> Tensor:
     """Rows that add up to 1; rows of zeros stay."""
     whole = a.sum(dim=1, keepdim=True)
-    return a * torch.where(whole > 0, 1 / whole, torch.zeros_like(whole))
+    return torch.where(whole > 0, a / whole, 0.0)

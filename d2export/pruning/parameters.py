@@ -88,12 +88,12 @@ class PruneParameters(Budget):
             if not 0 <= value <= 1:
                 raise UsageError(
                     f"{name} is {value}, expected a number from 0 to 1",
-                    f"Leave it out for {getattr(PruneParameters, name)}.",
+                    "Leave it out for the selector's default: `d2export selectors`.",
                 )
         if not abs(self.theta) <= _FLOAT32_MAX:
             raise UsageError(
                 f"theta is {self.theta}, expected a finite float32 number",
-                f"Leave it out for {PruneParameters.theta}; above 1, no two tokens are neighbours.",
+                "Leave it out for the selector's default; above 1, no two tokens are neighbours.",
             )
         if not 0 <= self.eps <= _FLOAT32_MAX:
             raise UsageError(

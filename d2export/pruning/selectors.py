@@ -229,9 +229,9 @@ SELECTORS = {
                 Setting(
                     "seed",
                     0,
-                    "a whole number from 0 to 2^63 - 1",
+                    "a whole number from 0 to 2^53 - 1",
                     "Of the sample.",
-                    within=(0, 2**63 - 1),
+                    within=(0, 2**53 - 1),
                 ),
                 _position_ids("original"),
             ),

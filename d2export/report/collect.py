@@ -28,7 +28,7 @@ UNITS = {
     "cls": "of the attention of the vision tower's CLS token, mean over heads",
     "text": "resemblance to the prompt, (1 + cosine) / 2",
 }
-AHEAD_UNIT = "of shares of the prompt's last token's attention, neighbours' added"
+AHEAD_UNIT = "of the prompt's last token's attention to the picture, plus a part of its neighbours'"
 NOT_STORED = (
     "This bundle does not hold what PyTorch decided on: an older d2export built it. "
     "Build it again to see it here."

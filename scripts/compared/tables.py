@@ -72,6 +72,8 @@ def _gain(
     ours: Mapping[str, float], theirs: Mapping[str, float], pictures: Mapping[str, str]
 ) -> str:
     both = [sample for sample in pictures if sample in ours and sample in theirs]
+    if not both:
+        return "not asked yet"
     gain = paired(
         [ours[sample] for sample in both],
         [theirs[sample] for sample in both],

@@ -86,3 +86,13 @@ def test_a_row_without_attention_to_the_picture_says_nothing() -> None:
     assert smoothed([nothing, row], 1, 0.0).tolist() == [[0.125, 0.375]]
     assert smoothed([nothing], 1, 0.0).tolist() == [[0, 0]]
     assert smoothed([nothing[:, :, :0]], 1, 0.6).shape == (1, 0)
+
+
+def test_attention_too_small_to_invert() -> None:
+    row = torch.tensor([[[1e-40, 0.0, 0, 0]]])
+    assert smoothed([row], 2, 0.5).tolist() == [[1, 0.5, 0.5, 0.25]]
+
+
+def test_neighbours_need_to_know_the_tile() -> None:
+    with pytest.raises(ValueError, match="side is 0, expected the tokens along"):
+        smoothed([torch.ones(1, 1, 4)], 0, 0.5)
