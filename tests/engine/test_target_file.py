@@ -157,6 +157,11 @@ WRONG = [
         'expected = "8.5"',
         "tensorrt.expected is '8.5', expected a version from oldest to newest",
     ),
+    (
+        'expected = "10.3"',
+        'expected = "10.3-GA"',
+        "tensorrt.expected is '10.3-GA', expected a version such as 10.3",
+    ),
     ("opset = 20", "opset = 25", "tensorrt.opset is 25, expected 17 to 24"),
     ("opset = 20", "opset = 16", "tensorrt.opset is 16, expected 17 to 24"),
     (
