@@ -13,14 +13,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from compared.configurations import Everything, measured
+from compared.configurations import Ahead, Published, measured
 from compared.tables import Scores, gains_table, scores_of, scores_table
 
 from d2export.errors import D2ExportError, UsageError
 from d2export.evaluating import ModelOptions, RunOptions, eval_model
 from d2export.evaluation.results import ResultsFolder, Shard, read_settings
-from d2export.evaluation.scenes.task import pocket_scenes
-from d2export.evaluation.tables import Accuracy
+from d2export.evaluation.scenes.task import METRICS, pocket_scenes
+from d2export.evaluation.tables import Row
 from d2export.progress import Progress
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     arguments = parser.parse_args()
     progress = Progress()
     task = pocket_scenes("test", arguments.scenes)
-    found: dict[str, Accuracy] = {}
+    found: dict[str, tuple[Row, ...]] = {}
     scores: dict[str, Scores] = {}
     for model in arguments.model or ["pocket"]:
         name = Path(model).name
@@ -45,12 +45,21 @@ def main() -> None:
         if arguments.force:
             for prior in priors.glob(f"{name}-*.json"):
                 prior.unlink()
-        everything = Everything(dict(measured(model, priors, progress)))
-        run = RunOptions(arguments.out / name, Shard.parse(arguments.shard), arguments.force)
-        found[name] = eval_model(ModelOptions(model), everything, task, run, progress=progress)
-        results = ResultsFolder(run.output, read_settings(run.output))
-        scores[name] = scores_of(results.records())
-    for kind in next(iter(found.values())).kinds:
+        measurements = dict(measured(model, priors, progress))
+        rows: tuple[Row, ...] = ()
+        gained: dict[str, dict[str, float]] = {}
+        for part, sweep in (("published", Published), ("ahead", Ahead)):
+            run = RunOptions(
+                arguments.out / name / part, Shard.parse(arguments.shard), arguments.force
+            )
+            asked = eval_model(
+                ModelOptions(model), sweep(measurements), task, run, progress=progress
+            )
+            rows += tuple(row for row in asked.rows if row.baseline or not rows)
+            results = ResultsFolder(run.output, read_settings(run.output))
+            gained |= scores_of(results.records())
+        found[name], scores[name] = rows, gained
+    for kind in METRICS:
         print(f"{scores_table(found, kind)}\n\n{gains_table(scores, task, kind)}\n")
 
 

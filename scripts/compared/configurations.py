@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,7 @@ from d2export.progress import Progress
 from d2export.pruning.selector import Value
 
 KEEPS = ("50%", "25%", "15%", "10%", "5%")
-LAYERS = (1, 2, 3)
+LAYERS = {PRUNE_LAYER: "", 1: ", K=1", 3: ", K=3"}  # and how a series of it is called
 PRIORS = (("d2", 1), ("d2", 2), ("d2", 3), ("d2+", 2))
 CALIBRATION_SCENES = 300
 Settings = Mapping[str, Value]
@@ -73,8 +74,8 @@ def measured(
 
 
 @dataclass(frozen=True)
-class Everything:
-    """What one model is asked in; a `Sweep` of its own.
+class Published:
+    """The published selectors and the parts of `d2`; a `Sweep` of its own.
 
     Attributes:
         priors: for each of `PRIORS`.
@@ -84,26 +85,13 @@ class Everything:
 
     def configurations(self, spec: ModelSpec) -> list[Configuration]:
         """All of them, the unpruned one first."""
-
-        def of(series: str, selector: str, **options: Any) -> list[Configuration]:
-            keeps = KEEPS if selector != "sms" else (None,)
-            wanted = (
-                ExportOptions(spec.name, scope="vlm", selector=selector, keep=keep, **options)
-                for keep in keeps
-            )
-            return [pruned(spec, option, series) for option in wanted]
-
+        of = partial(_of, spec)
         found = [unpruned()]
-        for layer in LAYERS:
-            name = "" if layer == PRUNE_LAYER else f", K={layer}"
+        for layer, name in LAYERS.items():
             found += [oracle(spec, keep, layer, series=f"oracle{name}") for keep in KEEPS]
-            found += of(f"d2+{name}", "d2+", prune_layer=layer)
             found += of(f"d2{name}", "d2", prior=self.priors["d2", layer], prune_layer=layer)
             found += of(f"d2, no prior{name}", "d2", prune_layer=layer)
             found += of(f"fastv{name}", "fastv", prune_layer=layer)
-        found += of("d2+, prior", "d2+", prior=self.priors["d2+", PRUNE_LAYER])
-        for words, settings in AHEAD_VARIANTS.items():
-            found += of(f"d2+, {words}", "d2+", settings=settings)
         found += of("d2, shallow prior", "d2", prior="shallow")
         prior = self.priors["d2", PRUNE_LAYER]
         for words, settings in D2_VARIANTS.items():
@@ -112,3 +100,35 @@ class Everything:
             found += of(selector, selector)
             found += of(f"{selector}, {GAPS[ids]}", selector, settings={"position_ids": ids})
         return found
+
+
+@dataclass(frozen=True)
+class Ahead:
+    """`d2+` and its parts; a `Sweep` of its own, so that it can be asked anew by itself.
+
+    Attributes:
+        priors: for each of `PRIORS`.
+    """
+
+    priors: Mapping[tuple[str, int], Path]
+
+    def configurations(self, spec: ModelSpec) -> list[Configuration]:
+        """All of them, the unpruned one first."""
+        of = partial(_of, spec)
+        found = [unpruned()]
+        for layer, name in LAYERS.items():
+            found += of(f"d2+{name}", "d2+", prune_layer=layer)
+        found += of("d2+, prior", "d2+", prior=self.priors["d2+", PRUNE_LAYER])
+        for words, settings in AHEAD_VARIANTS.items():
+            found += of(f"d2+, {words}", "d2+", settings=settings)
+        return found
+
+
+def _of(spec: ModelSpec, series: str, selector: str, **options: Any) -> list[Configuration]:
+    """A selector at every keep value."""
+    keeps = KEEPS if selector != "sms" else (None,)
+    wanted = (
+        ExportOptions(spec.name, scope="vlm", selector=selector, keep=keep, **options)
+        for keep in keeps
+    )
+    return [pruned(spec, option, series) for option in wanted]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from compared.configurations import KEEPS
 from d2export.evaluation.results import Record
 from d2export.evaluation.statistics import paired
-from d2export.evaluation.tables import Accuracy, Row
+from d2export.evaluation.tables import Row
 from d2export.evaluation.task import Task
 
 AT = "10%"
@@ -17,7 +17,7 @@ ASKED = ("d2", "d2+")  # who is compared with all others at that keep value
 Scores = Mapping[str, Mapping[str, float]]  # by configuration, by sample
 
 
-def scores_of(records: Iterable[Record]) -> Scores:
+def scores_of(records: Iterable[Record]) -> dict[str, dict[str, float]]:
     """Of all answers at `AT`, and of those whose number of tokens the picture decides."""
     found: dict[str, dict[str, float]] = defaultdict(dict)
     for record in records:
@@ -26,9 +26,9 @@ def scores_of(records: Iterable[Record]) -> Scores:
     return found
 
 
-def scores_table(found: Mapping[str, Accuracy], kind: str) -> str:
+def scores_table(found: Mapping[str, Sequence[Row]], kind: str) -> str:
     """Scores in %: of one model with its interval, of several the mean and from least to most."""
-    models = [accuracy.of(kind) for accuracy in found.values()]
+    models = [[row for row in rows if row.kind == kind] for rows in found.values()]
     first = models[0][0]
     scores = [{row.configuration: row for row in rows} for rows in models]
     lines = [
