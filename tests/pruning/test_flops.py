@@ -168,6 +168,16 @@ def test_the_graph_has_no_products_but_those_counted(name: str, projections: int
     assert products(ahead_plan("both")) == spec.layers * layer + 2 * row + keys + head
 
 
+def test_reading_ahead_costs_what_the_documents_say() -> None:
+    """InternVL2.5-8B, 3,328 visual tokens and 35 of text, a tenth kept: docs/selectors.md."""
+    text = INTERNVL.text
+    plans = d2_plan(PruneParameters(keep_permille=100)), ahead_plan("both")
+    d2, plus = (Prompt.under(plan, 35, 3328, 332) for plan in plans)
+    more = prefill(text, plus).macs / prefill(text, d2).macs - 1
+    assert f"{100 * more:.2f}" == "0.35"
+    assert f"{100 * (decode(text, plus).macs / decode(text, d2).macs - 1):.1f}" == "0.4"
+
+
 def test_the_graph_shares_the_keys_of_the_cls_row() -> None:
     def products(importance: str) -> int:
         pocket = PRESETS["pocket"]
