@@ -5,7 +5,7 @@ Strongly typed TensorRT takes the types from the graph, so they are decided here
 - matrix products and convolutions are narrow, and so are visual tokens, keys and values, which
   pass from graph to graph and from call to call;
 - LayerNorm, softmax, the residual stream, logits, and whatever only importance depends on are
-  float32, but for its products with weights;
+  float32, but for products with weights inside the language model;
 - an elementwise node follows its inputs: wide if one of them is.
 """
 
@@ -142,7 +142,7 @@ def _computed_in(
 def _importance_only(graph: ir.Graph) -> set[ir.Node]:
     """Nodes that the op's importance, prior and grid depend on and its features do not.
 
-    Without products with weights: for keys that are read ahead, these take part of a layer.
+    Inside the language model without products with weights: what is read ahead has many.
     """
     op = next((node for node in graph if node.op_type in PRUNED_TOKENS), None)
     if op is None:
@@ -151,6 +151,8 @@ def _importance_only(graph: ir.Graph) -> set[ir.Node]:
     rest: set[ir.Node] = set()
     for value in op.inputs[1:]:
         rest |= _ancestors(value)
+    if PRUNED_TOKENS[op.op_type]:
+        return rest - features
     shaped = _shaped_weights(graph)
     products = {node for node in rest if node.op_type in NARROW_OPS and node.inputs[1] in shaped}
     return {node for node in rest - features - products if shaped.isdisjoint(node.outputs)}
