@@ -12,12 +12,12 @@ from d2export.bundle.records import Graph, Selector
 from d2export.counts_table import TEXT_TOKENS, counts_text, most_tokens
 from d2export.models.presets import PRESETS
 from d2export.pruning.plan import Plan
-from d2export.pruning.selectors import SELECTORS
+from d2export.pruning.selectors import ROWS, SELECTORS
 from d2export.runtime.generate import Generation
 from d2export.runtime.vision import VisionResult
 from d2export.verify.tables import table
 
-BYTES = {"fp32": 4, "fp16": 2, "bf16": 2}  # of a value, by precision
+BYTES = {"fp32": 4, "fp16": 2, "bf16": 2, "int8": 2}  # of a value, by precision
 CACHE = (".key", ".value")  # how the names of a decoder's keys and values end
 
 
@@ -86,13 +86,8 @@ def _importance(selector: Selector) -> str:
     if selector.importance_layer is not None:
         return f"{selector.importance} (attention of vision layer {selector.importance_layer})"
     if selector.importance == "llm" and selector.prune_layer is not None:
-        below, ahead = selector.prune_layer - 1, selector.prune_layer
-        layers = {
-            "both": f"layer {below}, and of layer {ahead} read ahead",
-            "ahead": f"layer {ahead}, read ahead",
-        }
         rows = str(SELECTORS[selector.name].resolve(selector.settings).get("rows", "below"))
-        return f"llm (attention of {layers.get(rows, f'layer {below}')})"
+        return f"llm (attention of {ROWS[rows].said(selector.prune_layer)})"
     return selector.importance
 
 

@@ -14,7 +14,7 @@ from d2export.pruning.parameters import parse_keep
 from d2export.pruning.plan import BUDGETS, Budget, Plan, make_plan
 from d2export.pruning.rule_parameters import NO_LIMIT
 from d2export.pruning.selector import Scope, Selector, Value
-from d2export.pruning.selectors import alternatives, selector
+from d2export.pruning.selectors import ROWS, alternatives, selector
 
 SCOPES: tuple[Scope, ...] = get_args(Scope)
 SELECTOR = "d2"
@@ -45,7 +45,10 @@ class ExportOptions:
         prune_layer: layer of the language model before which tokens are pruned, from 1.
         prior: file with a positional prior, or `shallow`, in scope `vlm`: the attention of the
             first layer; None divides by one.
-        precision: `fp32`, `fp16` or `bf16`.
+        precision: `fp32`, `fp16`, `bf16` or `int8`, which needs one of the next two.
+        scales: file that `calibrate int8` wrote.
+        calib: folder of pictures to calibrate on first.
+        prompts: with `calib`, in scope `vlm`: file of prompts to calibrate with.
         opset: of the ONNX graphs, 17 to 24.
         images: pictures to store with PyTorch's answers; generated ones if empty.
         prompt: of the references, in scope `vlm`.
@@ -70,6 +73,9 @@ class ExportOptions:
     prune_layer: int = PRUNE_LAYER
     prior: Path | str | None = None
     precision: str = "fp32"
+    scales: Path | None = None
+    calib: Path | None = None
+    prompts: Path | None = None
     opset: int = 17
     images: tuple[Path, ...] = field(default=())
     prompt: str | None = None
@@ -91,12 +97,39 @@ class ExportOptions:
             )
         if self.seed < 0:
             raise UsageError(f"--seed is {self.seed}, expected 0 or more", "Leave it out for 0.")
+        self._check_scales()
         self._check_selector()
         self._check_budget()
         self._check_scope()
         self._check_importance("--importance-layer", "cls", self.importance_layer != CLS_LAYER)
         self._check_importance("--prompt-embeds", "text", self.prompt_embeds is not None)
         self._plan(0)
+
+    def _check_scales(self) -> None:
+        """Raise a UsageError unless INT8, and nothing else, has scales from one place."""
+        given = {
+            option: value
+            for option, value in (("--scales", self.scales), ("--calib", self.calib))
+            if value is not None
+        }
+        if self.precision == "int8" and len(given) != 1:
+            raise UsageError(
+                "--scales and --calib are both given"
+                if given
+                else "--precision int8 needs scales, and neither --scales nor --calib is given",
+                "Pass --scales FILE from `d2export calibrate int8`, or --calib FOLDER with "
+                "pictures such as the model will see.",
+            )
+        if self.precision != "int8" and given:
+            raise UsageError(
+                f"{next(iter(given))} goes with --precision int8, not {self.precision}",
+                "Leave it out, or pass --precision int8.",
+            )
+        if self.prompts is not None and (self.calib is None or self.scope != "vlm"):
+            raise UsageError(
+                "--prompts goes with --calib in scope 'vlm'",
+                "Leave it out, or pass --calib FOLDER --scope vlm.",
+            )
 
     def _check_selector(self) -> None:
         """Raise a UsageError unless scope and model have what the selector reads."""
@@ -234,6 +267,17 @@ class ExportOptions:
                 f"Pass 1 to {text.layers - 1}.",
             )
 
+    def _check_rows_ahead(self, text: TextSpec) -> None:
+        """Raise a UsageError if attention is read of layers that the language model has not."""
+        rows = ROWS.get(str(self.chosen.resolve(self.settings).get("rows")))
+        if rows is not None and self.prune_layer + rows.ahead > text.layers:
+            raise UsageError(
+                f"selector '{self.selector}' with --prune-layer {self.prune_layer} reads "
+                f"attention of {rows.said(self.prune_layer)}: this language model has "
+                f"{text.layers} layers",
+                f"Pass --set rows=both, or --prune-layer up to {text.layers - rows.ahead}.",
+            )
+
     @property
     def prunes_inside(self) -> bool:
         """Whether tokens are pruned inside the language model."""
@@ -250,6 +294,7 @@ class ExportOptions:
             plan = self._plan(self.cls_layer(spec.vision))
         if plan.in_decoder:
             self.check_prune_layer(spec.text)
+            self._check_rows_ahead(spec.text)
         return plan
 
     def _plan(self, importance_layer: int) -> Plan:

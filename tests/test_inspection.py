@@ -71,7 +71,8 @@ def test_keys_and_values_of_all_layers_are_one_line() -> None:
     [
         ("below", "layer 1"),
         ("ahead", "layer 2, read ahead"),
-        ("both", "layer 1, and of layer 2 read ahead"),
+        ("two", "layer 2 and layer 3, read ahead"),
+        ("both", "layer 1, and of layer 2, read ahead"),
     ],
 )
 def test_which_layers_attention_is_importance(rows: str, said: str) -> None:

@@ -106,15 +106,15 @@ class Below:
         return self._rows[layer]
 
     @cached_property
-    def _ahead(self) -> dict[int, Tensor]:
+    def _ahead(self) -> dict[tuple[int, int], list[Tensor]]:
         return {}
 
-    def row_ahead(self) -> Tensor:
-        """`[B, heads, T]`: what it will attend to in the layer that is next."""
-        depth = self.trunk.depth
-        if depth not in self._ahead:
-            self._ahead[depth] = self.trunk.row_ahead()
-        return self._ahead[depth]
+    def rows_ahead(self, count: int) -> list[Tensor]:
+        """`[B, heads, T]` each: what it will attend to in the layers that are next."""
+        asked = self.trunk.depth, count
+        if asked not in self._ahead:
+            self._ahead[asked] = self.trunk.rows_ahead(count)
+        return self._ahead[asked]
 
 
 def kept_inside(below: Below, plan: Plan, prior: Prior) -> Tensor:
@@ -153,11 +153,8 @@ def kept_inside(below: Below, plan: Plan, prior: Prior) -> Tensor:
 def _read_ahead(below: Below, plan: Plan) -> Tensor:
     """Importance of `d2+`, `[B, T]`, 0 for text."""
     assert plan.prune_layer is not None
-    rows = []
-    if "below" in plan.rows:
-        rows.append(below.row(plan.prune_layer - 1))
-    if "ahead" in plan.rows:
-        rows.append(below.row_ahead())
+    rows = [below.row(plan.prune_layer - 1)] if plan.rows.below else []
+    rows += below.rows_ahead(plan.rows.ahead)
     visual = [row.index_select(2, below.visual) for row in rows]
     importance = smoothed(visual, below.tiles[0].tokens_per_side, plan.smoothing)
     nothing = importance.new_zeros(below.trunk.states.shape[:2])

@@ -25,6 +25,7 @@ from d2export.models.decoder import (
     causal_mask,
     rotate,
 )
+from d2export.models.reading_ahead import rows_ahead
 
 TOKENS_AT_ONCE = 4096  # through a layer; more leave the processor's cache, and are no faster
 
@@ -66,10 +67,12 @@ class Trunk:
         given, present = self._given[layer], self.present[layer]
         return self._layers[layer].some_rows(given, self._rotation, present, tokens)
 
-    def row_ahead(self) -> Tensor:
-        """`[B, heads, T]`: what the last token of each prompt will attend to in the next layer."""
-        layer = self._layers[self.depth]
-        return layer.row_ahead(self.states, self._rotation, _nothing(layer, self.states))
+    def rows_ahead(self, count: int) -> list[Tensor]:
+        """`[B, heads, T]` each: what the last tokens will attend to in the next `count` layers."""
+        layers = self._layers[self.depth : self.depth + count]
+        past = [_nothing(layer, self.states) for layer in layers]
+        found = rows_ahead(layers, self.states, self.states[:, -1:], self._rotation, past)
+        return [row.squeeze(2) for row in found]
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,18 +207,11 @@ def _last_only(
     attention = layer.attention
     query, key, value = attention.project(layer.norm1(states))
     key = rotate(key, rotation)
-    last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
-    query = rotate(query[:, :, -1:], last) * attention.head_dim**-0.5
+    query = rotate(query[:, :, -1:], rotation.last()) * attention.head_dim**-0.5
     groups = query.view(len(states), attention.kv_heads, -1, attention.head_dim)
     mixed = (groups @ key.transpose(2, 3)).softmax(dim=-1) @ value
-    return _behind(layer, states[:, -1:], mixed.reshape(len(states), 1, -1)), KeyValue(key, value)
-
-
-def _behind(layer: DecoderLayer, states: Tensor, mixed: Tensor) -> Tensor:
-    """States behind a layer, from those before it and what its attention found."""
-    attended: Tensor = layer.attention.out(mixed)
-    states = states + attended
-    return states + cast("Tensor", layer.mlp(layer.norm2(states)))
+    attended = attention.out(mixed.reshape(len(states), 1, -1))
+    return layer.behind(states[:, -1:], attended), KeyValue(key, value)
 
 
 def _in_parts(
@@ -279,7 +275,7 @@ def _step(
     states, rotation = text.embedding(token).unsqueeze(1), text.rotation(place)
     for layer, memory in zip(text.all_layers(), memories, strict=True):
         mixed = _look_back(layer.attention, layer.norm1(states), rotation, memory, step)
-        states = _behind(layer, states, mixed)
+        states = layer.behind(states, layer.attention.out(mixed))
     return cast("Tensor", states)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from d2export.export.torch_op import correlated_positions, prune_positions
 from d2export.models.decoder import DecoderLayer, KeyValue, LanguageModel, Rotation, causal_mask
 from d2export.models.presets import TextSpec
+from d2export.models.reading_ahead import rows_ahead
 from d2export.pruning.importance import smoothed
 from d2export.pruning.plan import Plan
 
@@ -57,7 +58,7 @@ class PrunedDecoder(nn.Module):
     Args:
         spec: the language model.
         plan: whether, before which layer, and how to prune. Visual tokens are pruned by the
-            attention of the layer before, of the next one, or both; prior source `shallow` takes
+            attention of the layer before, of the next ones, or both; prior source `shallow` takes
             that of layer 0 in the same call, which must lie below.
         tile_side: visual tokens along the side of a tile, for importance that is smoothed.
     """
@@ -160,12 +161,15 @@ class PrunedDecoder(nn.Module):
             assert token_grid is not None
             assert image_lengths is not None
             if self.plan.reads_ahead:
-                read = []
-                if "below" in self.plan.rows:
-                    read.append(attention_row(depth - 1))
-                if "ahead" in self.plan.rows:
-                    ahead = layers[depth].row_ahead(states, rotation, past[depth])
-                    read.append(ahead[:, :, past[depth].key.shape[2] :])
+                ahead = slice(depth, depth + self.plan.rows.ahead)
+                # The last token reads once for each image: where there are none, in every step of
+                # decoding, not at all.
+                readers = states[:, -1:].expand(-1, image_lengths.shape[0], -1)
+                found = rows_ahead(layers[ahead], states, readers, rotation, past[ahead])
+                old = past[depth].key.shape[2]
+                read = [row.sum(dim=2)[:, :, old:] for row in found]
+                if self.plan.rows.below:
+                    read.insert(0, attention_row(depth - 1))
                 importance = self._smoothed(read, visual_positions)
             else:
                 importance = attention_row(depth - 1)

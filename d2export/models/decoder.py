@@ -33,6 +33,10 @@ class Rotation(NamedTuple):
         """The rotation of the tokens at these places of the sequence."""
         return Rotation(self.cos.index_select(2, positions), self.sin.index_select(2, positions))
 
+    def last(self) -> Rotation:
+        """The rotation of the last token."""
+        return Rotation(self.cos[:, :, -1:], self.sin[:, :, -1:])
+
 
 class LanguageModel(nn.Module):
     """A decoder-only transformer: token embeddings, layers, final norm and output head."""
@@ -87,8 +91,12 @@ class DecoderLayer(nn.Module):
             past: of the P tokens before.
         """
         attended, present = self.attention(self.norm1(states), rotation, mask, past)
+        return self.behind(states, attended), present
+
+    def behind(self, states: Tensor, attended: Tensor) -> Tensor:
+        """`[B, T, hidden]`: states behind the layer, from those before and what attention gave."""
         states = states + attended
-        return states + self.mlp(self.norm2(states)), present
+        return states + cast("Tensor", self.mlp(self.norm2(states)))
 
     def last_row(self, states: Tensor, rotation: Rotation, present: KeyValue) -> Tensor:
         """`[1, heads, P + T]`: what the last of the T tokens attends to; no other row is computed.
@@ -97,21 +105,7 @@ class DecoderLayer(nn.Module):
             states: `[1, T, hidden]`, what `forward` was given.
             present: what `forward` returned.
         """
-        last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
-        return self.attention.row(self.norm1(states[:, -1:]), last, present.key)
-
-    def row_ahead(self, states: Tensor, rotation: Rotation, past: KeyValue) -> Tensor:
-        """`[1, heads, P + T]`: what the last token will attend to. The layer need not have run.
-
-        All it takes of the other tokens is their keys.
-
-        Args:
-            states, rotation, past: as in `forward`.
-        """
-        given = self.norm1(states)
-        key = torch.cat([past.key, rotate(self.attention.keys(given), rotation)], dim=2)
-        last = Rotation(rotation.cos[:, :, -1:], rotation.sin[:, :, -1:])
-        return self.attention.row(given[:, -1:], last, key)
+        return self.attention.row(self.norm1(states[:, -1:]), rotation.last(), present.key)
 
     def some_rows(
         self, states: Tensor, rotation: Rotation, present: KeyValue, rows: Tensor
@@ -170,14 +164,35 @@ class CausalAttention(nn.Module):
         mask = torch.where(columns.unsqueeze(0) <= places.unsqueeze(1), 0.0, -torch.inf)
         return (query @ self._for_all_heads(key).transpose(2, 3) + mask).softmax(dim=-1)
 
+    def look(self, x: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
+        """`[B, heads, R, S]`: softmax rows of tokens `x` `[B, R, hidden]` that see all of `key`.
+
+        R may be 0.
+        """
+        query = rotate(self.project(x)[0], rotation) * self.head_dim**-0.5
+        return (self._grouped(query) @ key.unsqueeze(2).transpose(3, 4)).softmax(-1).flatten(1, 2)
+
+    def mix(self, rows: Tensor, value: Tensor) -> Tensor:
+        """`[B, R, hidden]`: what tokens find in `value` whose rows over it `look` gave."""
+        mixed = (self._grouped(rows) @ value.unsqueeze(2)).flatten(1, 2)
+        return cast("Tensor", self.out(mixed.transpose(1, 2).flatten(2)))
+
     def keys(self, x: Tensor) -> Tensor:
-        """`[1, kv_heads, T, head_dim]`: the keys of `project`, and nothing else."""
-        if not self.fused:
-            return self._split(self.k(x))
+        """`[B, kv_heads, T, head_dim]`: the keys of `project`, and nothing else."""
+        return self._split(self._of_group(x, -2) if self.fused else self.k(x))
+
+    def values(self, x: Tensor) -> Tensor:
+        """`[B, kv_heads, T, head_dim]`: the values of `project`, and nothing else."""
+        return self._split(self._of_group(x, -1) if self.fused else self.v(x))
+
+    def _of_group(self, x: Tensor, part: int) -> Tensor:
+        """The projection by one part of each key-value head's rows of the fused weight."""
         shape = (self.kv_heads, self.heads // self.kv_heads + 2, self.head_dim)
-        weight = self.qkv.weight.unflatten(0, shape)[:, -2].flatten(0, 1)
-        bias = None if self.qkv.bias is None else self.qkv.bias.unflatten(0, shape)[:, -2].flatten()
-        return self._split(nn.functional.linear(x, weight, bias))
+        weight = self.qkv.weight.unflatten(0, shape)[:, part].flatten(0, 1)
+        bias = self.qkv.bias
+        if bias is not None:
+            bias = bias.unflatten(0, shape)[:, part].flatten()
+        return functional.linear(x, weight, bias)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries `[1, heads, T, head_dim]`, keys and values `[1, kv_heads, T, head_dim]`.
@@ -193,6 +208,10 @@ class CausalAttention(nn.Module):
             part.flatten(2, 3).transpose(1, 2) for part in parts.split([group, 1, 1], dim=3)
         )
         return query, key, value
+
+    def _grouped(self, x: Tensor) -> Tensor:
+        """`[B, heads, ...]` to `[B, kv_heads, heads / kv_heads, ...]`."""
+        return x.unflatten(1, (self.kv_heads, self.heads // self.kv_heads))
 
     def _split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (-1, self.head_dim)).transpose(1, 2)

@@ -39,9 +39,10 @@ class Cost(NamedTuple):
 class Prompt:
     """A prompt whose visual tokens are pruned before decoder layer `prune_layer`, K.
 
-    `importance_rows` counts the attention rows computed to decide what stays: 1, 2 with prior
-    `shallow`, 0 in a model that does not prune; `keys_ahead` says whether one of them is of layer
-    K itself, which takes the keys of all tokens there.
+    `importance_rows` counts the attention rows computed of layers below K to decide what stays: 1,
+    2 with prior `shallow`, 0 in a model that does not prune; `layers_ahead` those of layers from K
+    on: each takes the keys of all tokens, but for the last one also their values and the layer
+    itself over one token.
     """
 
     text_tokens: int
@@ -49,18 +50,18 @@ class Prompt:
     kept: int
     prune_layer: int
     importance_rows: int = 1
-    keys_ahead: bool = False
+    layers_ahead: int = 0
 
     @classmethod
     def under(cls, plan: Plan, text_tokens: int, visual_tokens: int, kept: int) -> Prompt:
         """A prompt pruned as a plan says."""
-        rows = 1 + (plan.prior == "shallow") + (plan.reads_ahead and len(plan.rows) - 1)
-        ahead = plan.reads_ahead and "ahead" in plan.rows
+        below, ahead = plan.rows if plan.reads_ahead else (True, 0)
+        rows = below + (plan.prior == "shallow")
         return cls(text_tokens, visual_tokens, kept, plan.prune_layer or 0, rows, ahead)
 
     def unpruned(self) -> Prompt:
         """The same in a model that does not prune."""
-        return replace(self, kept=self.visual_tokens, importance_rows=0, keys_ahead=False)
+        return replace(self, kept=self.visual_tokens, importance_rows=0, layers_ahead=0)
 
     def lengths(self, layers: int) -> list[int]:
         """Tokens in each decoder layer: all of them below K, the surviving ones from K on."""
@@ -82,7 +83,9 @@ def prefill(
         _layer_macs(text, n, n * n if attention == "dense" else n * (n + 1) // 2) for n in lengths
     )
     rows = prompt.importance_rows * _row_macs(text, lengths[0])
-    rows += prompt.keys_ahead * lengths[0] * _key_macs(text)
+    rows += lengths[0] * _read_macs(text, prompt.layers_ahead)
+    rows += prompt.layers_ahead * _row_macs(text, lengths[0])
+    rows += max(0, prompt.layers_ahead - 1) * _reader_macs(text, lengths[0])
     peak = max(_decoder_peak(text, n, n) for n in lengths)
     return _decoder_cost(text, layers + rows, sum(lengths), peak, width)
 
@@ -90,13 +93,13 @@ def prefill(
 def decode(text: TextSpec, prompt: Prompt, generated: int = 0, *, width: int = HALF) -> Cost:
     """One step of the decoder after a prompt and `generated` more tokens in the KV cache.
 
-    The graph computes its importance rows in every step, because it is also the graph of prefill.
+    The graph computes importance rows of layers below K in every step, because it is also the graph
+    of prefill; of layers ahead it computes the new token's keys and values, and nobody reads them.
     """
     context = [length + generated + 1 for length in prompt.lengths(text.layers)]
     layers = sum(_layer_macs(text, 1, keys) for keys in context)
     rows = prompt.importance_rows * _row_macs(text, context[0])
-    if prompt.keys_ahead:  # the row of layer K has its cache
-        rows += _key_macs(text) + (context[-1] - context[0]) * text.heads * text.head_dim
+    rows += _read_macs(text, prompt.layers_ahead)
     peak = max(_decoder_peak(text, 1, keys) for keys in context)
     return _decoder_cost(text, layers + rows, sum(context), peak, width)
 
@@ -132,9 +135,16 @@ def _row_macs(text: TextSpec, keys: int) -> int:
     return text.hidden * (query + 2 * kv * text.fused_qkv) + keys * query
 
 
-def _key_macs(text: TextSpec) -> int:
-    """The key of one token."""
-    return text.hidden * text.kv_heads * text.head_dim
+def _read_macs(text: TextSpec, layers: int) -> int:
+    """What reading ahead takes of each token: its key in every layer, its value in all but one."""
+    parts = 2 * layers - 1 if layers else 0
+    return parts * text.hidden * text.kv_heads * text.head_dim
+
+
+def _reader_macs(text: TextSpec, keys: int) -> int:
+    """A token on its way through a layer, whose row is there: values, output, MLP."""
+    query = text.heads * text.head_dim
+    return keys * query + text.hidden * (query + 3 * text.mlp)
 
 
 def _decoder_peak(text: TextSpec, new: int, keys: int) -> int:

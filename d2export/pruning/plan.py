@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
 from d2export.pruning.selector import PositionIds, Selector, Value
-from d2export.pruning.selectors import SELECTORS
+from d2export.pruning.selectors import ROWS, SELECTORS, Rows
 
-Row = Literal["below", "ahead"]
 Budget = Literal["image", "tile", "prompt"]
 BUDGETS: tuple[Budget, ...] = ("image", "tile", "prompt")
 
@@ -59,10 +58,9 @@ class Plan:
         return "rows" in self.settings
 
     @property
-    def rows(self) -> tuple[Row, ...]:
-        """Of `d2+`: whose attention it is, the layer's below `prune_layer` and that layer's own."""
-        chosen = self.settings["rows"]
-        return ("below", "ahead") if chosen == "both" else (cast("Row", chosen),)
+    def rows(self) -> Rows:
+        """Of `d2+`: in which layers around `prune_layer` attention is read."""
+        return ROWS[str(self.settings["rows"])]
 
     @property
     def smoothing(self) -> float:

@@ -158,7 +158,7 @@ _OTHER = {
     "change 'model' in the file's provenance.",
     "importance": "Use a prior of the same importance, or leave --prior out.",
     "prune_layer": "Use a prior of the same --prune-layer, or pass that of the prior.",
-    "rows": "Calibrate one with this selector: the prior of d2 is not that of d2+.",
+    "rows": "Calibrate one on a bundle of this selector and --set rows: that of d2 is not of d2+.",
     "smoothing": "Calibrate one with this --set smoothing, or pass that of the prior.",
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from d2export.errors import UsageError
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
@@ -68,15 +69,40 @@ def _d2_settings(
 
 
 _ONLY_TOP: Mapping[str, Value] = {"pivot_ratio": 1.0, "eps": 0.0}  # D2Prune as a plain top-n
-# Which attention rows of the prompt's last token make the importance of `d2+`.
-ROWS = ("both", "below", "ahead")
+
+
+class Rows(NamedTuple):
+    """Whose attention rows of the prompt's last token make the importance of `d2+`.
+
+    below: that of the layer below the one before which tokens are pruned; ahead: those of so many
+    layers from that one on.
+    """
+
+    below: bool
+    ahead: int
+
+    def said(self, prune_layer: int) -> str:
+        """The layers, in words."""
+        ahead = [f"layer {prune_layer + index}" for index in range(self.ahead)]
+        words = " and ".join(ahead) + ", read ahead" if ahead else ""
+        if not self.below:
+            return words
+        return f"layer {prune_layer - 1}" + (f", and of {words}" if words else "")
+
+
+ROWS = {
+    "two": Rows(below=False, ahead=2),
+    "both": Rows(below=True, ahead=1),
+    "ahead": Rows(below=False, ahead=1),
+    "below": Rows(below=True, ahead=0),
+}
 _AHEAD_SETTINGS = (
     Setting(
         "rows",
-        ROWS[0],
+        "two",
         f"one of {', '.join(ROWS)}",
-        "Attention of the layer below, of the one ahead, or both.",
-        ROWS,
+        "Attention of two layers ahead, of the one below and one ahead (both), or of one of these.",
+        tuple(ROWS),
     ),
     Setting(
         "smoothing",
@@ -105,7 +131,7 @@ SELECTORS = {
             name="d2+",
             title="D2Pruner, reading ahead",
             paper="ours",
-            about="As d2, by attention read one layer ahead and shared with neighbours.",
+            about="As d2, by attention read two layers ahead and shared with neighbours.",
             rule=OP_TYPE,
             parameters=PruneParameters,
             importance=("llm",),

@@ -75,8 +75,10 @@ def modules_of(
     text = decoder.model.text
     text.inverse_frequencies = inverse_frequencies(spec.text)
     keep = ["text.embedding.weight"] if spec.text.tied else []
-    if plan.reads_ahead and spec.text.fused_qkv:  # of which it takes the keys' rows alone
-        keep.append(f"text.layers.{plan.prune_layer}.attention.qkv.weight")
+    if plan.reads_ahead and spec.text.fused_qkv:  # of which it takes some rows alone
+        first = plan.prune_layer or 0
+        ahead = range(first, first + plan.rows.ahead)
+        keep += [f"text.layers.{index}.attention.qkv.weight" for index in ahead]
     stream_weights(decoder.model, refs, keep=keep)
     ones = Prior.ones(spec.vision.tokens_per_tile)
     return Modules(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -27,7 +28,7 @@ from d2export.models.images import load_image
 from d2export.models.presets import POCKET_VIT, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
 from d2export.models.tiling import normalize, tile
-from d2export.options import ExportOptions
+from d2export.options import PRUNE_LAYER, ExportOptions
 from d2export.pipeline import export
 from d2export.pruning.prior import read_prior
 from d2export.runtime.tokenizer import BundleTokenizer
@@ -149,6 +150,34 @@ def attention(
     model: Any, bundle: Bundle, picture: Path, layer: int = LAYER - 1
 ) -> npt.NDArray[np.float32]:
     """Of the last prompt token on a picture, in a layer: `[tiles, TOKENS]`."""
+    embeds, places = prompt_of(model, bundle, picture)
+    with torch.inference_mode():
+        layers = model(inputs_embeds=embeds, output_attentions=True).attentions
+    row = layers[layer][0, :, -1].numpy().mean(axis=0)
+    return row[places].reshape(-1, TOKENS)
+
+
+def attention_ahead(model: Any, bundle: Bundle, picture: Path) -> npt.NDArray[np.float32]:
+    """The same in layer `PRUNE_LAYER + 1`, of which only the last token went through the one before."""
+    embeds, places = prompt_of(model, bundle, picture)
+    layer = model.model.layers[PRUNE_LAYER + 1]
+    with torch.inference_mode():
+        states = model(inputs_embeds=embeds, output_hidden_states=True).hidden_states
+        given = layer.input_layernorm(states[PRUNE_LAYER])
+        asking = layer.input_layernorm(states[PRUNE_LAYER + 1][:, -1:])
+        query = layer.self_attn.q_proj(asking).unflatten(2, (TEXT.heads, -1)).transpose(1, 2)
+        key = layer.self_attn.k_proj(given).unflatten(2, (TEXT.kv_heads, -1)).transpose(1, 2)
+        cos, sin = model.model.rotary_emb(given, torch.arange(given.shape[1])[None])
+        qwen2 = importlib.import_module("transformers.models.qwen2.modeling_qwen2")
+        query, _ = qwen2.apply_rotary_pos_emb(query, query, cos[:, -1:], sin[:, -1:])
+        _, key = qwen2.apply_rotary_pos_emb(key, key, cos, sin)
+        key = qwen2.repeat_kv(key, TEXT.heads // TEXT.kv_heads)
+        row = (query @ key.transpose(2, 3) * layer.self_attn.scaling).softmax(dim=3)
+    return row[0, :, 0].numpy().mean(axis=0)[places]
+
+
+def prompt_of(model: Any, bundle: Bundle, picture: Path) -> tuple[torch.Tensor, Any]:
+    """A question about a picture, embedded, and where its visual tokens are."""
     tiles = tile(load_image(picture), bundle.manifest.model.vision)
     seen = VisionRunner(bundle).embed(normalize(tiles.pixels, VISION.image))
     encoded = BundleTokenizer(bundle.root / "processor", TEXT.vocab).encode(
@@ -157,9 +186,7 @@ def attention(
     with torch.inference_mode():
         embeds = model.get_input_embeddings()(torch.from_numpy(encoded.input_ids)[None])
         embeds[0, encoded.visual_positions] = torch.from_numpy(seen)
-        layers = model(inputs_embeds=embeds, output_attentions=True).attentions
-    row = layers[layer][0, :, -1].numpy().mean(axis=0)
-    return row[encoded.visual_positions].reshape(-1, TOKENS)
+    return embeds, encoded.visual_positions
 
 
 # --- What is measured ---------------------------------------------------------------------------
@@ -183,9 +210,7 @@ def test_of_attention_that_is_read_ahead(
     checkpoint: Path, pictures: Path, prior: Path, tmp_path: Path
 ) -> None:
     image = pictures / "b-square.png"
-    options = ExportOptions(
-        str(checkpoint), scope="vlm", selector="d2+", keep="4", prune_layer=LAYER, images=(image,)
-    )
+    options = ExportOptions(str(checkpoint), scope="vlm", selector="d2+", keep="4", images=(image,))
     export(options, tmp_path / "bundle")
     (tmp_path / "pictures").mkdir()
     shutil.copy(image, tmp_path / "pictures")
@@ -193,13 +218,13 @@ def test_of_attention_that_is_read_ahead(
     found = read_prior(path, TOKENS)
 
     model, opened = theirs(checkpoint), read_bundle(tmp_path / "bundle")
-    rows = [attention(model, opened, image, layer)[0] for layer in (LAYER - 1, LAYER)]
+    rows = [attention(model, opened, image, PRUNE_LAYER)[0], attention_ahead(model, opened, image)]
     expected = np.mean([row / row.sum() for row in rows], axis=0).reshape(SIDE, SIDE)
     for _ in "xy":
         padded = np.pad(expected, ((0, 0), (1, 1)))
         expected = (expected + 0.6 * (padded[:, :-2] + padded[:, 2:])).T
     np.testing.assert_allclose(found.thumbnail, expected.ravel(), rtol=1e-4)
-    assert (found.provenance["rows"], found.provenance["smoothing"]) == ("both", 0.6)
+    assert (found.provenance["rows"], found.provenance["smoothing"]) == ("two", 0.6)
     with pytest.raises(UsageError, match="calibrated for another rows: None, this build has"):
         export(replace(options, prior=prior), tmp_path / "other")
 

@@ -36,6 +36,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "d2 by text and tile": {"keep": "3", "importance": "text", "budget": "tile", "prior": "file"},
     "d2+": {"keep": "5"},
     "d2+ K=1 with a prior": {"keep": "5", "prune_layer": 1, "prior": "file"},
+    "d2+ K=3": {"keep": "5", "prune_layer": 3, "settings": {"rows": "both"}},
     "d2+ ahead by tile": {"keep": "3", "budget": "tile", "settings": {"rows": "ahead"}},
     "d2+ shallow": {"keep": "5", "prior": "shallow", "settings": {"smoothing": 0.0}},
     "fastv": {"keep": "5"},

@@ -129,14 +129,3 @@ def test_last_row_is_the_last_row_of_the_whole_attention(spec: TextSpec) -> None
     torch.testing.assert_close(row.sum(dim=2), torch.ones(1, spec.heads))
 
 
-@pytest.mark.parametrize("spec", SPECS.values(), ids=SPECS)
-def test_a_row_can_be_read_before_its_layer_runs(spec: TextSpec) -> None:
-    model = ours(spec, theirs(spec).state_dict())
-    layer, states = model.all_layers()[0], torch.randn(1, 23, spec.hidden)
-    rotation = model.rotation(torch.arange(40, 63).unsqueeze(0))
-    past = KeyValue(*(torch.randn(1, spec.kv_heads, 7, spec.head_dim) for _ in "kv"))
-    with torch.inference_mode():
-        _, present = layer(states, rotation, causal_mask(23, 7, states), past)
-        torch.testing.assert_close(
-            layer.row_ahead(states, rotation, past), layer.last_row(states, rotation, present)
-        )

@@ -182,7 +182,7 @@ SAME = {
 
 
 D2 = {"importance": "llm", "prune_layer": 2}
-D2_PLUS = {**D2, "rows": "both", "smoothing": 0.6}
+D2_PLUS = {**D2, "rows": "two", "smoothing": 0.6}
 
 
 def measured(**provenance: Any) -> Prior:
@@ -220,9 +220,9 @@ def test_a_prior_of_another_origin(key: str, value: Any, problem: str) -> None:
 @pytest.mark.parametrize(
     ("found", "wanted", "problem"),
     [
-        (D2, D2_PLUS, "rows: None, this build has 'both'"),
-        (D2_PLUS, D2, "rows: 'both', this build has None"),
-        (D2_PLUS, {**D2_PLUS, "rows": "ahead"}, "rows: 'both', this build has 'ahead'"),
+        (D2, D2_PLUS, "rows: None, this build has 'two'"),
+        (D2_PLUS, D2, "rows: 'two', this build has None"),
+        (D2_PLUS, {**D2_PLUS, "rows": "ahead"}, "rows: 'two', this build has 'ahead'"),
         (D2_PLUS, {**D2_PLUS, "smoothing": 0.3}, "smoothing: 0.6, this build has 0.3"),
     ],
 )
