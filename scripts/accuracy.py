@@ -13,7 +13,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from compared.configurations import Ahead, Published, measured
+from compared.configurations import PARTS, Part, measured
 from compared.tables import Scores, gains_table, scores_of, scores_table
 
 from d2export.errors import D2ExportError, UsageError
@@ -48,12 +48,12 @@ def main() -> None:
         measurements = dict(measured(model, priors, progress))
         rows: tuple[Row, ...] = ()
         gained: dict[str, dict[str, float]] = {}
-        for part, sweep in (("published", Published), ("ahead", Ahead)):
+        for part, listed in PARTS.items():
             run = RunOptions(
                 arguments.out / name / part, Shard.parse(arguments.shard), arguments.force
             )
             asked = eval_model(
-                ModelOptions(model), sweep(measurements), task, run, progress=progress
+                ModelOptions(model), Part(listed, measurements), task, run, progress=progress
             )
             rows += tuple(row for row in asked.rows if row.baseline or not rows)
             results = ResultsFolder(run.output, read_settings(run.output))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,8 +34,9 @@ D2_VARIANTS: Mapping[str, Settings] = {
     "pivots block": {"pivots_block": True},
 }
 AHEAD_VARIANTS: Mapping[str, Settings] = {
-    "the layer below only": {"rows": "below"},
-    "the layer ahead only": {"rows": "ahead"},
+    "one layer ahead": {"rows": "ahead"},
+    "one ahead, one below": {"rows": "both"},
+    "the layer below": {"rows": "below"},
     "no neighbours": {"smoothing": 0.0},
     "all pivots": {"pivot_ratio": 1.0},
     "pivots and theta of d2": {"pivot_ratio": 0.7, "theta": 0.8},
@@ -73,55 +74,55 @@ def measured(
         yield (selector, layer), prior
 
 
-@dataclass(frozen=True)
-class Published:
-    """The published selectors and the parts of `d2`; a `Sweep` of its own.
-
-    Attributes:
-        priors: for each of `PRIORS`.
-    """
-
-    priors: Mapping[tuple[str, int], Path]
-
-    def configurations(self, spec: ModelSpec) -> list[Configuration]:
-        """All of them, the unpruned one first."""
-        of = partial(_of, spec)
-        found = [unpruned()]
-        for layer, name in LAYERS.items():
-            found += [oracle(spec, keep, layer, series=f"oracle{name}") for keep in KEEPS]
-            found += of(f"d2{name}", "d2", prior=self.priors["d2", layer], prune_layer=layer)
-            found += of(f"d2, no prior{name}", "d2", prune_layer=layer)
-            found += of(f"fastv{name}", "fastv", prune_layer=layer)
-        found += of("d2, shallow prior", "d2", prior="shallow")
-        prior = self.priors["d2", PRUNE_LAYER]
-        for words, settings in D2_VARIANTS.items():
-            found += of(f"d2, {words}", "d2", prior=prior, settings=settings)
-        for selector, ids in BEFORE.items():
-            found += of(selector, selector)
-            found += of(f"{selector}, {GAPS[ids]}", selector, settings={"position_ids": ids})
-        return found
+Priors = Mapping[tuple[str, int], Path]  # for each of `PRIORS`
 
 
 @dataclass(frozen=True)
-class Ahead:
-    """`d2+` and its parts; a `Sweep` of its own, so that it can be asked anew by itself.
+class Part:
+    """One of the tables' evaluations, a `Sweep`: each can be asked anew by itself.
 
     Attributes:
-        priors: for each of `PRIORS`.
+        listed: its configurations, but for the unpruned one.
     """
 
-    priors: Mapping[tuple[str, int], Path]
+    listed: Callable[[ModelSpec, Priors], Iterator[Configuration]]
+    priors: Priors
 
     def configurations(self, spec: ModelSpec) -> list[Configuration]:
         """All of them, the unpruned one first."""
-        of = partial(_of, spec)
-        found = [unpruned()]
-        for layer, name in LAYERS.items():
-            found += of(f"d2+{name}", "d2+", prune_layer=layer)
-        found += of("d2+, prior", "d2+", prior=self.priors["d2+", PRUNE_LAYER])
-        for words, settings in AHEAD_VARIANTS.items():
-            found += of(f"d2+, {words}", "d2+", settings=settings)
-        return found
+        return [unpruned(), *self.listed(spec, self.priors)]
+
+
+def published(spec: ModelSpec, priors: Priors) -> Iterator[Configuration]:
+    """The published selectors, the oracle, and the parts of `d2`."""
+    of = partial(_of, spec)
+    for layer, name in LAYERS.items():
+        yield from (oracle(spec, keep, layer, series=f"oracle{name}") for keep in KEEPS)
+        yield from of(f"d2{name}", "d2", prior=priors["d2", layer], prune_layer=layer)
+        yield from of(f"d2, no prior{name}", "d2", prune_layer=layer)
+        yield from of(f"fastv{name}", "fastv", prune_layer=layer)
+    yield from of("d2, shallow prior", "d2", prior="shallow")
+    prior = priors["d2", PRUNE_LAYER]
+    for words, settings in D2_VARIANTS.items():
+        yield from of(f"d2, {words}", "d2", prior=prior, settings=settings)
+    for selector, ids in BEFORE.items():
+        yield from of(selector, selector)
+        yield from of(f"{selector}, {GAPS[ids]}", selector, settings={"position_ids": ids})
+
+
+def ahead(spec: ModelSpec, priors: Priors) -> Iterator[Configuration]:
+    """`d2+` and its parts."""
+    of = partial(_of, spec)
+    for layer, name in LAYERS.items():
+        last = layer + 1 == spec.text.layers  # there is no layer after it
+        settings = {"rows": "both"} if last else {}
+        yield from of(f"d2+{name}", "d2+", prune_layer=layer, settings=settings)
+    yield from of("d2+, prior", "d2+", prior=priors["d2+", PRUNE_LAYER])
+    for words, settings in AHEAD_VARIANTS.items():
+        yield from of(f"d2+, {words}", "d2+", settings=settings)
+
+
+PARTS = {"published": published, "ahead": ahead}
 
 
 def _of(spec: ModelSpec, series: str, selector: str, **options: Any) -> list[Configuration]:
