@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 
 from d2export.engine.tensorrt_api import OPTIMIZATION_LEVEL, OPTIMIZATION_LEVELS
 from d2export.errors import UsageError
@@ -25,7 +24,7 @@ class BuildOptions:
     """
 
     workspace: int | None = None
-    timing_cache: Path | None = None
+    timing_cache: str | None = None
     hardware_compatible: bool = False
     version_compatible: bool = False
     optimization_level: int = OPTIMIZATION_LEVEL

@@ -134,7 +134,7 @@ def plan_engine(
         progress_monitor=api.progress,
         plugin=use,
         profiles=graph.profiles,
-        timing_cache=None if options.timing_cache is None else str(options.timing_cache),
+        timing_cache=options.timing_cache,
     )
 
 

@@ -28,6 +28,7 @@ class TensorRTApi:
         pins_layer_types: whether layers must be told to keep the types that the ONNX graph has.
         progress: whether there is an `IProgressMonitor`.
         plugin_entry: what the plugin library must export.
+        plugin_getter: the registry's method that finds a plugin's creator, in Python.
         trtexec_typing: trtexec's options for the same, by precision.
         trtexec_tactics: its `--tacticSources`, where its default has more than `TACTIC_SOURCES`.
         trtexec_profiles: whether it builds more than one optimization profile.
@@ -40,6 +41,7 @@ class TensorRTApi:
     pins_layer_types: bool
     progress: bool
     plugin_entry: str
+    plugin_getter: str
     trtexec_typing: Mapping[str, tuple[str, ...]]
     trtexec_tactics: str | None
     trtexec_profiles: bool
@@ -62,6 +64,7 @@ APIS = (
         pins_layer_types=True,
         progress=False,
         plugin_entry="getPluginCreators",
+        plugin_getter="get_plugin_creator",
         trtexec_typing={
             "fp32": (),
             "fp16": ("--fp16", "--precisionConstraints=obey"),
@@ -78,6 +81,7 @@ APIS = (
         pins_layer_types=False,
         progress=True,
         plugin_entry="getCreators",
+        plugin_getter="get_creator",
         trtexec_typing=dict.fromkeys(PRECISIONS, ("--stronglyTyped",)),
         trtexec_tactics=None,
         trtexec_profiles=True,
@@ -90,6 +94,7 @@ APIS = (
         pins_layer_types=False,
         progress=True,
         plugin_entry="getCreators",
+        plugin_getter="get_creator",
         trtexec_typing=dict.fromkeys(PRECISIONS, ("--stronglyTyped",)),
         trtexec_tactics=None,
         trtexec_profiles=True,
@@ -102,6 +107,7 @@ APIS = (
         pins_layer_types=False,
         progress=True,
         plugin_entry="getCreators",
+        plugin_getter="get_creator",
         trtexec_typing=STRONGLY_TYPED,
         trtexec_tactics=None,
         trtexec_profiles=True,

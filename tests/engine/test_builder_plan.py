@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,14 +18,22 @@ from d2export.errors import D2ExportError, EnvironmentMismatch, UsageError
 from tests.engine import tensorrt_headers as headers
 from tests.engine.plans import decoder_graph, plan, vision_graph
 from tests.plugins.drivers import ROOT
+from tests.plugins.test_tensorrt import REGISTRIES
 
 EVERYTHING = BuildOptions(
     workspace=2**30,
-    timing_cache=Path("timings"),
+    timing_cache="timings",
     hardware_compatible=True,
     version_compatible=True,
     optimization_level=5,
 )
+
+MEMBERS = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import tensorrt_lean_bindings as trt
+print(json.dumps({name: list(getattr(trt, name).__members__) for name in sys.argv[2:]}))
+"""
 
 
 def names_of(found: EnginePlan) -> dict[str, set[str]]:
@@ -52,6 +63,22 @@ def test_names_are_those_of_the_headers(
     found = plan(numbers, vision_graph(precision), options, "h100")
     for enum, names in names_of(found).items():
         assert names <= set(declared[enum]), enum
+
+
+@pytest.mark.parametrize("version", REGISTRIES)
+def test_names_are_those_of_python(version: str) -> None:
+    """TensorRT's lean runtime has the builder's enums, too, but for those of networks."""
+    folder = ROOT / "build" / f"tensorrt-lean-{version}"
+    if not folder.is_dir():
+        pytest.skip(f"tensorrt-lean {version}: tests/plugins/test_tensorrt.py installs it")
+    found = names_of(plan(parse_version(version), options=EVERYTHING, name="h100"))
+    del found["NetworkDefinitionCreationFlag"]
+    done = subprocess.run(
+        [sys.executable, "-c", MEMBERS, folder, *found], capture_output=True, text=True, check=True
+    )
+    members = json.loads(done.stdout)
+    for enum, names in found.items():
+        assert names <= set(members[enum]), enum
 
 
 @pytest.mark.parametrize("version", headers.VERSIONS)
