@@ -10,7 +10,6 @@ import pytest
 import d2export
 from d2export.engine.plugin import LIBRARY, MACHINES, find_library, misfit
 from d2export.engine.tensorrt_api import api_of
-from tests.plugins.test_tensorrt import build
 
 HERE = {machine: number for number, machine in MACHINES.items()}[platform.machine()]
 OTHER = next(number for number in MACHINES if number != HERE)
@@ -29,14 +28,6 @@ def library(folder: Path, machine: int = HERE, symbol: bytes = b"getCreators") -
 def test_one_that_fits(tmp_path: Path) -> None:
     assert misfit(library(tmp_path), TENSORRT_10) is None
     assert misfit(library(tmp_path, symbol=b"getPluginCreators"), TENSORRT_8) is None
-
-
-@pytest.mark.parametrize("version", ["8.6.1", "10.3"])
-def test_one_that_was_compiled(version: str) -> None:
-    compiled = build(version)
-    eight = version == "8.6.1"
-    assert (misfit(compiled, TENSORRT_8) is None) == eight
-    assert (misfit(compiled, TENSORRT_10) is None) == (not eight)
 
 
 def test_none() -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from d2export.engine.plugin import misfit
+from d2export.engine.tensorrt_api import api_of
 from tests.plugins.drivers import ROOT
 
 # The library of the last one is what the other tests load.
@@ -134,6 +136,13 @@ def test_it_exports_its_entry_points_and_needs_no_tensorrt(
         "_ITM_deregisterTMCloneTable",
         "_ITM_registerTMCloneTable",
     }
+
+
+def test_builds_of_engines_see_which_tensorrt_it_is_for() -> None:
+    plugin = build("10.3")
+    assert misfit(plugin, api_of((10, 3))) is None
+    assert misfit(plugin, api_of((11, 4))) is None
+    assert misfit(plugin, api_of((8, 6))) is not None
 
 
 def test_the_registering_library_says_what_is_missing() -> None:
