@@ -53,7 +53,8 @@ def find_checkpoint(
     """The checkpoint that `model` names.
 
     Args:
-        model: a local folder, which wins if it exists; a preset; or a hub id `org/name`.
+        model: a local folder, which wins if it exists, and over a preset of its name if it holds a
+            checkpoint; a preset; or a hub id `org/name`.
         progress: called with one line per step that takes seconds.
         revision: a branch, tag or commit on the hub; its default branch if None.
         scope: `vision` or `vlm`: what has to be there.
@@ -68,9 +69,10 @@ def find_checkpoint(
     except RuntimeError as error:  # ~somebody, who has no account here
         raise CheckpointError(f"cannot read '{model}': {error}", "Pass the full path.") from None
     needed = partial(layouts.is_needed, scope=scope)
-    if folder.is_dir():
+    is_preset = model.lower() in PRESETS
+    if folder.is_dir() and ((folder / "config.json").is_file() or not is_preset):
         return open_checkpoint(folder, needed)
-    if model.lower() in PRESETS:
+    if is_preset:
         known = preset(model)
         if known.hub_id is None:
             return replace(open_checkpoint(SHIPPED[known.name], needed), spec=known)

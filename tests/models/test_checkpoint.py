@@ -193,6 +193,18 @@ def test_llava_with_a_separate_tower(tmp_path: Path, place: str, written_by: str
     assert found["tower.cls_token"].path == separate / "model.safetensors"
 
 
+def test_a_folder_without_a_checkpoint_does_not_hide_a_preset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`-o pocket` yesterday, `--model pocket` today."""
+    (tmp_path / "pocket").mkdir()
+    (tmp_path / "bundles").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find_checkpoint("pocket").spec.name == "pocket"
+    with pytest.raises(CheckpointError, match=r"'bundles' has no config.json"):
+        find_checkpoint("bundles")
+
+
 def test_a_local_folder_wins_over_a_preset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_small_checkpoint(tmp_path / "internvl2.5-8b", "internvl")
     monkeypatch.chdir(tmp_path)
