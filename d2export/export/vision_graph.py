@@ -56,6 +56,6 @@ def write_prune_graph(path: Path, plan: Plan, precision: str, opset: int) -> Non
     """Write the plan's op as a graph by itself: what `bench` times."""
     # Inside the language model, selection has 32-bit features in every precision.
     dtype = TYPES[precision if plan.in_vision else "fp32"]
-    heads = plan.importance in ("cls", "llm") and not plan.by_tile
+    heads = plan.importance in ("cls", "llm") and not plan.by_tile and not plan.reads_ahead
     model = prune_model(plan.parameters, opset, int(dtype), heads=heads, op_type=plan.selector.rule)
     onnx.save(model, path)

@@ -13,6 +13,7 @@ import torch
 from d2export.export.decoder import trace_decoder
 from d2export.export.graph_file import write_graph
 from d2export.export.pruned_decoder import PrunedDecoder
+from d2export.export.vision_graph import write_prune_graph
 from d2export.models.decoder import KeyValue, inverse_frequencies
 from d2export.models.presets import TextSpec
 from d2export.pruning.parameters import PruneParameters
@@ -126,3 +127,14 @@ def test_nobody_reads_where_there_is_no_image(tmp_path: Path) -> None:
         past = [item.name for item in session.get_inputs() if item.name.startswith("past")]
         found = session.run([readers.output[0]], feeds | dict.fromkeys(past, cache))[0]
         assert found.shape == (1, images, spec.hidden)
+
+
+def test_selection_alone_takes_one_row(tmp_path: Path) -> None:
+    """Of what the decoder's op gets; of `d2` that is a row for each head."""
+    shapes = {}
+    for name, plan in {"d2": d2_plan(PARAMETERS), "d2+": plan_of("two")}.items():
+        path = tmp_path / f"{name}.onnx"
+        write_prune_graph(path, plan, "fp32", 17)
+        importance = onnx.load(path).graph.input[1].type.tensor_type
+        shapes[name] = [size.dim_param for size in importance.shape.dim]
+    assert shapes == {"d2": ["B", "H", "N"], "d2+": ["B", "N"]}
