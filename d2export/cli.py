@@ -19,6 +19,7 @@ from typer.core import TyperGroup
 
 from d2export import __version__
 from d2export.cli_calibrate import calibrate
+from d2export.cli_engines import ENGINE_OPTIONS, build_bundles_engines, engine_request
 from d2export.cli_eval import (
     Data,
     DropSamples,
@@ -32,6 +33,7 @@ from d2export.cli_options import (
     Budget,
     BundleArg,
     Force,
+    HardwareCompatible,
     Images,
     Importance,
     ImportanceLayer,
@@ -41,7 +43,9 @@ from d2export.cli_options import (
     MinKeep,
     Model,
     Opset,
+    OptimizationLevel,
     Output,
+    Plugin,
     Precision,
     PriorFile,
     PromptEmbeds,
@@ -55,9 +59,13 @@ from d2export.cli_options import (
     Seed,
     SelectorName,
     Settings,
+    TargetName,
     Threads,
+    TimingCache,
     Verbose,
+    VersionCompatible,
     WeightsInBundle,
+    Workspace,
     pairs_of,
     refuse_others,
 )
@@ -133,16 +141,27 @@ def build(
     weights_in_bundle: WeightsInBundle = False,
     revision: Revision = None,
     force: Force = False,
+    target: TargetName = None,
+    workspace: Workspace = None,
+    timing_cache: TimingCache = None,
+    hw_compat: HardwareCompatible = False,
+    version_compatible: VersionCompatible = False,
+    opt_level: OptimizationLevel = None,
+    plugin: Plugin = None,
     provider: Provider = "cpu",
     threads: Threads = None,
     as_json: Json = False,
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Export, check and time a model; or check and time BUNDLE."""
+    """Export, check and time a model; or check and time BUNDLE, or build its engines."""
+    engines = engine_request(ctx, bundle)
     if bundle is not None:
         hint = "Leave one of the two out; a model to export goes behind --model."
-        refuse_others(ctx, f"the bundle {bundle}", WITH_BUNDLE, hint)
+        refuse_others(ctx, f"the bundle {bundle}", (*WITH_BUNDLE, *ENGINE_OPTIONS), hint)
+        if engines is not None:
+            build_bundles_engines(ctx, bundle, engines, as_json, quiet, verbose)
+            return
         from d2export.session import REBUILD_STAGES, rebuild
 
         progress = progress_of(REBUILD_STAGES, quiet, verbose)
@@ -154,10 +173,13 @@ def build(
             f"{'--model' if model is None else '--output'} is missing",
             "For example: d2export build --model internvl2.5-8b --keep 64 -o out/internvl",
         )
+    from d2export.engine_building import build_engines, require_fit
     from d2export.pipeline import BUILD_STAGES
     from d2export.pipeline import build as build_bundle
 
     options = _options(ctx)
+    if engines is not None:
+        require_fit(engines, options.precision, options.opset)
     report = build_bundle(
         options,
         output,
@@ -167,7 +189,13 @@ def build(
     )
     text = f"{report.text()}\n\nThe kept tokens, drawn: {output / 'pictures'}"
     text += f"\nAll of this to look at: {output / 'report.html'}"
-    finish(report.to_json(), text, as_json, passed=report.passed)
+    facts = report.to_json()
+    if engines is not None:
+        outcome = build_engines(output, engines, progress=progress_of(None, quiet, verbose))
+        facts["engines"], text = outcome.to_json(), f"{text}\n\n{outcome.text()}"
+    finish(facts, text, as_json, passed=report.passed)
+    if engines is not None:
+        outcome.require()
 
 
 @app.command()

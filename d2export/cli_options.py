@@ -65,6 +65,28 @@ WeightsInBundle = Annotated[
     bool, typer.Option("--weights-in-bundle", help="Copy the weights instead of linking them.")
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")]
+TargetName = Annotated[
+    str | None, typer.Option("--target", help="Build engines for this device: `d2export targets`.")
+]
+Workspace = Annotated[
+    str | None, typer.Option(help="Engines: memory for one layer, 4G; default: the target's.")
+]
+TimingCache = Annotated[
+    Path | None, typer.Option(help="Engines: file that remembers how fast kernels were.")
+]
+HardwareCompatible = Annotated[
+    bool, typer.Option("--hw-compat", help="Engines that other GPUs from Ampere on run, too.")
+]
+VersionCompatible = Annotated[
+    bool,
+    typer.Option("--version-compatible", help="Engines that later TensorRT versions run, too."),
+]
+OptimizationLevel = Annotated[
+    int | None, typer.Option("--opt-level", help="Engines: how long to search, 0 to 5; default 3.")
+]
+Plugin = Annotated[
+    Path | None, typer.Option(help="Engines: the plugin's library; default: the installed one.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from d2export.engine import plugin, tensorrt_api
 from d2export.engine.build_options import BuildOptions
+from d2export.engine.misfit import Misfit
 from d2export.engine.optimization_profiles import Profile
 from d2export.engine.target import Target, Version, version_text
-from d2export.engine.tensorrt_api import TensorRTApi, api_of
+from d2export.engine.tensorrt_api import api_of
 from d2export.errors import EnvironmentMismatch
 
 
@@ -102,8 +104,9 @@ def plan_engine(
     Raises:
         EnvironmentMismatch: that version, or the target, cannot build such an engine.
     """
+    for misfit in misfits(graph, target, version, options):
+        raise EnvironmentMismatch(misfit.problem, misfit.remedy)
     api = api_of(version)
-    _require_fit(graph, target, version, api, options)
     flags = api.precision_flags[graph.precision]
     if options.version_compatible:
         flags += (tensorrt_api.VERSION_COMPATIBLE,)
@@ -138,49 +141,51 @@ def plan_engine(
     )
 
 
-def _require_fit(
-    graph: GraphToBuild,
-    target: Target,
-    version: Version,
-    api: TensorRTApi,
-    options: BuildOptions,
-) -> None:
+def misfits(
+    graph: GraphToBuild, target: Target, version: Version, options: BuildOptions
+) -> Iterator[Misfit]:
+    """Why no engine of a graph can be built like that."""
     text = version_text(version)
     if version not in target.tensorrt:
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"TensorRT {text} is not one that {target.name} can have: "
             f"{version_text(target.tensorrt.oldest)} to {version_text(target.tensorrt.newest)}",
-            "Pass another --target, or --target auto on the device itself.",
+            "Install one of these, or pass --target auto on the device itself.",
         )
     if graph.precision not in target.precisions:
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"{target.name} has no {graph.precision}, only {', '.join(target.precisions)}",
             "Export again with one of these as --precision, or pass another --target.",
         )
+    try:
+        api = api_of(version)
+    except EnvironmentMismatch as error:
+        yield Misfit(error.problem, error.hint or "")
+        return
     if graph.precision not in api.precision_flags:
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"TensorRT {text} has no {graph.precision}, only {', '.join(api.precision_flags)}",
             "Export again with one of these as --precision, or use TensorRT 10 or newer.",
         )
     if graph.opset > api.opset:
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"{graph.onnx} has opset {graph.opset}, TensorRT {text} reads up to {api.opset}",
             f"Export again with --opset {api.opset}.",
         )
     workspace = options.workspace or target.workspace
     if target.memory is not None and workspace > target.memory:
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"--workspace is {workspace} bytes, {target.name} has {target.memory}",
             f"Leave it out for {target.workspace}.",
         )
     # "Not supported on JetPack": TensorRT's developer guide, "Hardware Compatibility".
     if options.hardware_compatible and target.shared:
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"--hw-compat is for graphics cards; {target.name} shares its memory with the CPU",
             "Leave it out: an engine for a module is built on the module.",
         )
     if options.hardware_compatible and (target.compute_capability or (8, 0)) < (8, 0):
-        raise EnvironmentMismatch(
+        yield Misfit(
             f"--hw-compat needs compute capability 8.0, {target.name} has "
             f"{version_text(target.compute_capability or ())}",
             "Leave it out.",

@@ -6,11 +6,10 @@ The library is looked at as a file. Nothing here loads it.
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
 import d2export
-from d2export.engine.target import version_text
+from d2export.engine.misfit import Misfit
 from d2export.engine.tensorrt_api import TensorRTApi
 from d2export.pruning.parameters import DOMAIN, OP_TYPE
 
@@ -24,14 +23,6 @@ BUILD_IT = (
 # e_machine of an ELF header, and what `uname -m` calls it.
 MACHINES = {62: "x86_64", 183: "aarch64"}
 ELF_MACHINE = slice(18, 20)
-
-
-@dataclass(frozen=True)
-class Misfit:
-    """Something that does not fit, and what to do about it."""
-
-    problem: str
-    remedy: str
 
 
 def find_library(folder: Path | None = None) -> Path | None:
@@ -65,7 +56,7 @@ def misfit(library: Path | None, api: TensorRTApi) -> Misfit | None:
     if b"\0" + api.plugin_entry.encode("ascii") + b"\0" not in content:
         return Misfit(
             f"the plugin {library} does not export {api.plugin_entry}, which TensorRT "
-            f"{version_text(api.since)} and its successors call",
+            f"{api.since[0]} calls",
             f"It was built for another TensorRT. {BUILD_IT}",
         )
     return None

@@ -173,7 +173,7 @@ def test_a_graph_that_the_parser_does_not_read_is_refused(
 
 MISFITS = [
     ((9, 2), "h100", BuildOptions(), "TensorRT 9.2 is not supported, expected 8.6, 10 or 11"),
-    ((8, 5), "h100", BuildOptions(), "TensorRT 8.5 is not supported"),
+    ((8, 5), "h100", BuildOptions(), "TensorRT 8.5 is not one that h100 can have: 8.6 to 11"),
     ((10, 3), "jetson-thor", BuildOptions(), "TensorRT 10.3 is not one that jetson-thor can have"),
     (
         (10, 3),
