@@ -123,6 +123,11 @@ def build_engines(
         planned = plan_engines(prepared, device, version, options, _shown(library, opened))
         for one in prepared:
             write_whole(opened.root / one.graph.onnx, one.onnx)
+            for op in one.inlined_ops:
+                progress.warning(
+                    f"{op} of the {one.graph.name} graph has no plugin: the parser gets its body "
+                    "of standard operators, which no TensorRT has been seen to take"
+                )
         write_record(opened.root / PLAN, planned)
     built = None
     if not not_here:

@@ -24,10 +24,14 @@ SUFFIX = ".tensorrt.onnx"  # of what the parser is given, beside the weights
 
 @dataclass(frozen=True)
 class Prepared:
-    """A graph of a bundle, and the ONNX of it that TensorRT's parser takes."""
+    """A graph of a bundle, and the ONNX of it that TensorRT's parser takes.
+
+    `inlined_ops` are those that no plugin implements: standard operators stand in their place.
+    """
 
     graph: GraphToBuild
     onnx: bytes
+    inlined_ops: tuple[str, ...]
 
 
 def prepared_graphs(bundle: Bundle) -> list[Prepared]:
@@ -58,6 +62,7 @@ def prepared_graphs(bundle: Bundle) -> list[Prepared]:
                     profiles,
                 ),
                 parsed.model,
+                parsed.inlined_ops,
             )
         )
     return found

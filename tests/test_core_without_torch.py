@@ -110,6 +110,16 @@ def test_build_from_a_bundle(core: Path, bundle: Path) -> None:
     assert "<h1>pocket</h1>" in (bundle / "report.html").read_text()
 
 
+def test_engines_are_planned(core: Path, bundle: Path) -> None:
+    """Without TensorRT, too; what the parser gets is made without onnx."""
+    answer = run(core, "build", bundle, "--target", "jetson-orin-agx-64gb", "--json")
+    assert answer.code == 3, answer.err
+    (planned,) = json.loads(answer.out)["planned"]
+    assert planned["plan"]["plugin"]["ops"] == ["D2Prune"]
+    assert (bundle / planned["plan"]["onnx"]).is_file()
+    assert f"run there: d2export build {bundle.name}" in answer.err
+
+
 def test_report(core: Path, bundle: Path) -> None:
     (bundle / "report.html").unlink()
     answer = run(core, "report", bundle)
@@ -171,7 +181,8 @@ def test_a_hub_model_says_what_to_install(core: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["cli", "session", "pipeline", "options", "doctor", "inspection"]
+    "module",
+    ["cli", "session", "pipeline", "engine_building", "options", "doctor", "inspection"],
 )
 def test_core_modules_import_neither_torch_nor_onnx(core: Path, module: str) -> None:
     """Also where these are installed: nothing may ask for them while it is imported."""

@@ -37,10 +37,18 @@ Rename = Callable[[str], str]
 
 
 class ForParser(NamedTuple):
-    """A model without functions, and the types of its nodes that are plugins."""
+    """A model without functions.
+
+    Attributes:
+        model: an ONNX file.
+        plugin_ops: types of its nodes that are plugins.
+        inlined_ops: types of nodes that were replaced by their bodies.
+        opset: of the standard operators.
+    """
 
     model: bytes
     plugin_ops: tuple[str, ...]
+    inlined_ops: tuple[str, ...]
     opset: int
 
 
@@ -58,6 +66,7 @@ def for_parser(model: bytes, where: object, plugin_ops: Collection[str] = plugin
     try:
         found = Message(model)
         rewriting = _Rewriting(found.all(MODEL_FUNCTIONS), plugin_ops)
+        ours = {op for graph in found.all(MODEL_GRAPH) for op in _own_ops(graph)}
         found.change(MODEL_GRAPH, rewriting.graph)
         opsets = [Message(opset) for opset in found.all(MODEL_OPSETS)]
     except (ValueError, RecursionError) as error:
@@ -69,7 +78,19 @@ def for_parser(model: bytes, where: object, plugin_ops: Collection[str] = plugin
     kept = [opset for opset in opsets if opset.text(OPSET_DOMAIN) in known]
     found.replace(MODEL_OPSETS, [opset.encoded() for opset in kept])
     versions = (_standard_version(opset) for opset in kept)
-    return ForParser(found.encoded(), tuple(sorted(rewriting.used)), max(versions, default=0))
+    return ForParser(
+        found.encoded(),
+        tuple(sorted(rewriting.used)),
+        tuple(sorted(ours.difference(plugin_ops))),
+        max(versions, default=0),
+    )
+
+
+def _own_ops(graph: bytes) -> Iterator[str]:
+    """The types of a graph's nodes that are ops of d2export."""
+    for node in map(Message, Message(graph).all(GRAPH_NODES)):
+        if node.text(NODE_DOMAIN) == DOMAIN:
+            yield node.text(OP_TYPE)
 
 
 def _standard_version(opset: Message) -> int:

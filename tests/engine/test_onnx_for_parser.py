@@ -115,6 +115,7 @@ def test_bodies_in_place_of_nodes_answer_the_same(op_type: str, opset: int) -> N
     model = op_model(op_type, opset)
     found = for_parser(model.SerializeToString(), "graph", plugin_ops=())
     assert found.plugin_ops == ()
+    assert found.inlined_ops == (op_type,)
     assert found.opset == opset
     inlined = onnx.ModelProto.FromString(found.model)
     assert_for_parser(inlined, ())
@@ -131,6 +132,7 @@ def test_what_the_plugin_implements_stays_a_node(op_type: str) -> None:
     model = op_model(op_type, 17)
     found = for_parser(model.SerializeToString(), "graph")
     assert found.plugin_ops == (op_type,)
+    assert found.inlined_ops == ()
     rewritten = onnx.ModelProto.FromString(found.model)
     assert_for_parser(rewritten, [op_type])
     (node,), (before,) = rewritten.graph.node, model.graph.node
