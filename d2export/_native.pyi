@@ -36,6 +36,26 @@ def select(
     pivots_block: bool = False,
     dtype: str | None = None,
 ) -> npt.NDArray[np.int32]: ...
+
+# hidden_states [1, T, C] as features, importance [1, T] or [1, H, T], prior [V] and grid [V, 2]
+# float32, visual_positions [V] and image_lengths [I] int64.
+def select_positions(
+    hidden_states: Any,
+    importance: Any,
+    prior: Any,
+    grid: Any,
+    visual_positions: Any,
+    image_lengths: Any,
+    *,
+    keep: int = 0,
+    keep_permille: int = 0,
+    pivot_ratio: float = 0.7,
+    alpha: float = 0.5,
+    theta: float = 0.8,
+    eps: float = 1e-7,
+    pivots_block: bool = False,
+    dtype: str | None = None,
+) -> npt.NDArray[np.int32]: ...
 def select_max_min(
     features: Any, *, keep: int = 0, keep_permille: int = 0, dtype: str | None = None
 ) -> npt.NDArray[np.int32]: ...

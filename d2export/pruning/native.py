@@ -62,6 +62,34 @@ def select_deduplicate(features: Any, importance: Any, parameters: DeduplicatePa
     return _select("select_deduplicate", (features, importance), parameters)
 
 
+def select_positions(
+    hidden_states: Any,
+    importance: Any,
+    prior: Any,
+    grid: Any,
+    visual_positions: Any,
+    image_lengths: Any,
+    parameters: PruneParameters,
+) -> Int32:
+    """Positions of a prompt that stay, `[T - V + n]`, ascending: `D2PrunePositions`.
+
+    Args:
+        hidden_states: `[1, T, C]` float32, float16 or bfloat16.
+        importance: `[1, T]` or per head `[1, H, T]`, float32.
+        prior: `[V]` float32.
+        grid: `[V, 2]` float32, each token's centre on the canvas of its own image.
+        visual_positions: `[V]` int64, ascending, image after image.
+        image_lengths: `[I]` int64, adding up to V.
+        parameters: attributes of the op.
+
+    Raises:
+        ValueError: a rank, length, dtype or value that does not fit; the argument is named.
+        EnvironmentMismatch: this installation has no native core.
+    """
+    beside = (importance, prior, grid, visual_positions, image_lengths)
+    return _select("select_positions", (hidden_states, *beside), parameters)
+
+
 def prune(
     features: npt.NDArray[Any],
     importance: Any,

@@ -103,6 +103,7 @@ def surviving_positions(
 
     An image with fewer tokens than `keep`, and a share that is no whole number, leave something
     of the budget over: it goes to the most important tokens still missing, of whichever image.
+    Shares of at least one token can add up to more than the budget: the most important remain.
 
     Args:
         hidden_states: `[T, C]` float32, text and visual tokens.
@@ -117,18 +118,17 @@ def surviving_positions(
     """
     tokens = len(visual_positions)
     features, scores = hidden_states[visual_positions], importance[..., visual_positions]
-    kept: list[int] = []
+    kept: set[int] = set()
     start = 0
     for length in image_lengths.tolist():
         part = slice(start, start + length)
         chosen = select(features[part], scores[..., part], prior[part], grid[part], parameters)
-        kept += (start + chosen).tolist()
+        kept |= set((start + chosen).tolist())
         start += length
     ranked = by_descending(debiased_importance(scores, prior, parameters.eps))
-    rest = [token for token in ranked if token not in set(kept)]
-    kept += rest[: parameters.kept_of(len(image_lengths), tokens) - len(kept)]
-    gone = set(range(tokens)) - set(kept)
-    positions = np.delete(np.arange(len(hidden_states)), visual_positions[sorted(gone)])
+    kept_first = sorted(ranked, key=lambda token: token not in kept)
+    gone = kept_first[parameters.kept_of(len(image_lengths), tokens) :]
+    positions = np.delete(np.arange(len(hidden_states)), visual_positions[gone])
     return positions.astype(np.int32)
 
 

@@ -1,12 +1,16 @@
-"""Which positions of a prompt survive: all text, and of each image what `select` keeps."""
+"""Which positions of a prompt survive: all text, and of each image what `select` keeps.
+
+By the native core on the CPU where it was built, else in torch.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
+from d2export.pruning import native
 from d2export.pruning.parameters import PruneParameters
-from d2export.pruning.selection import rank, select
+from d2export.pruning.selection import Implementation, implementation, rank, select
 
 
 def surviving_positions(
@@ -17,6 +21,7 @@ def surviving_positions(
     visual_positions: Tensor,
     image_lengths: Tensor,
     parameters: PruneParameters,
+    using: Implementation | None = None,
 ) -> Tensor:
     """Positions that stay, ascending; the rule is told in `reference.surviving_positions`.
 
@@ -28,15 +33,28 @@ def surviving_positions(
         visual_positions: `[V]` int64, ascending, image after image.
         image_lengths: `[I]` int64, adding up to V.
         parameters: attributes of the op.
+        using: the implementation; None is what `selection.implementation` says.
 
     Returns:
         `[T - V + n]` int32, `n = parameters.kept_of(I, V)`. Deterministic.
 
     Raises:
         ValueError: a rank, length or dtype that does not fit; the argument is named.
+        EnvironmentMismatch: `using="native"` where that was not built.
     """
-    length, tokens = hidden_states.shape[1], len(visual_positions)
     _validate(hidden_states, visual_positions, image_lengths)
+    if (using or implementation(hidden_states.device)) == "native":
+        positions = native.select_positions(
+            hidden_states.detach(),
+            importance.detach(),
+            prior.detach(),
+            grid.detach(),
+            visual_positions,
+            image_lengths,
+            parameters,
+        )
+        return torch.from_numpy(positions)
+    length, tokens = hidden_states.shape[1], len(visual_positions)
     budget = parameters.kept_of(len(image_lengths), tokens)
     device = hidden_states.device
     stays = torch.ones(length, dtype=torch.bool, device=device)
@@ -45,13 +63,12 @@ def surviving_positions(
         kept = torch.zeros(tokens, dtype=torch.bool, device=device)
         for span in _spans(image_lengths):
             chosen = select(
-                features[:, span], scores[..., span], prior[span], grid[span], parameters
+                features[:, span], scores[..., span], prior[span], grid[span], parameters, "torch"
             )
             kept[span][chosen[0].long()] = True
         ranking = rank(scores, prior, parameters.eps)[0]
-        rest = ranking[~kept[ranking]]
-        kept[rest[: budget - int(kept.sum())]] = True
-        stays[visual_positions[~kept]] = False
+        kept_first = torch.cat([ranking[kept[ranking]], ranking[~kept[ranking]]])
+        stays[visual_positions[kept_first[budget:]]] = False
     return stays.nonzero().flatten().to(torch.int32)
 
 

@@ -5,6 +5,7 @@
 #include <string>
 #include <type_traits>
 
+#include "d2export/positions.h"
 #include "d2export/select.h"
 
 // kept [B, M, C] of the features' type, indices [B, M]. Returns M.
@@ -82,4 +83,19 @@ extern "C" __attribute__((visibility("default"))) std::int32_t d2export_rule_kep
 extern "C" __attribute__((visibility("default"))) std::int32_t d2export_important(
     const d2export::DeduplicateParameters* parameters, std::int32_t kept) {
     return parameters->important(kept);
+}
+
+// D2PrunePositions: positions [T - V + n]. Returns their number.
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_run_core_positions(
+    const d2export::PromptShape* shape, const d2export::PromptInputs* inputs,
+    const d2export::PositionsParameters* parameters, std::int32_t* positions) {
+    const std::size_t bytes = d2export::scratch_bytes(*shape, *parameters);
+    const auto scratch = std::make_unique<unsigned char[]>(bytes);
+    d2export::select(*shape, *inputs, *parameters, positions, scratch.get());
+    return d2export::surviving(*shape, *parameters);
+}
+
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_kept_of(
+    const d2export::Parameters* parameters, std::int32_t images, std::int32_t tokens) {
+    return parameters->kept_of(images, tokens);
 }

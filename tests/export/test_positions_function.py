@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import astuple, dataclass
+from dataclasses import astuple
 
 import numpy as np
 import onnx
@@ -15,75 +15,14 @@ from d2export.engine import custom_op
 from d2export.export.onnx_function import prune_functions, register_schema
 from d2export.export.ops import POSITIONS
 from d2export.export.torch_op import prune_positions
-from d2export.pruning import reference
 from d2export.pruning.parameters import DOMAIN, OP_VERSION, POSITIONS_OP_TYPE, PruneParameters
-from tests.selection_cases import FLAVOURS, Array, Case, has_margin, random_case, random_parameters
+from d2export.pruning.sequence import surviving_positions
+from tests.prompt_cases import Prompt, expected, random_prompt, small_prompt
+from tests.selection_cases import FLAVOURS, Array
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, to run the graphs")
 
 PROMPTS = 12  # of each flavour
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """The op's inputs, in its order."""
-
-    hidden_states: Array
-    importance: Array
-    prior: Array
-    grid: Array
-    visual_positions: Array
-    image_lengths: Array
-
-
-def random_prompt(rng: np.random.Generator, flavour: str) -> tuple[Prompt, PruneParameters]:
-    """One to three images in one prompt; text before, between and after them, or none."""
-    heads = bool(rng.random() < 0.5)
-    while True:
-        first = FLAVOURS[flavour](random_case(rng, heads), rng)
-        parameters = random_parameters(rng, first, flavour)
-        images = [first]
-        while len(images) < int(rng.integers(1, 4)):
-            other = FLAVOURS[flavour](random_case(rng, heads), rng)
-            if other.features.shape[2] == first.features.shape[2] and (
-                not heads or other.importance.shape[1] == first.importance.shape[1]
-            ):
-                images.append(other)
-        if flavour == "exact" or all(has_margin(one_of(image), parameters) for image in images):
-            break
-    width = first.features.shape[2]
-    texts = [rng.integers(0, 4) for _ in range(len(images) + 1)]
-    texts[-1] += 1  # a prompt never ends with an image
-    hidden, scores, positions = [], [], []
-    at = 0
-    for count, image in zip(texts, [*images, None], strict=True):
-        hidden.append(rng.standard_normal((count, width)).astype(np.float32))
-        scores.append(np.full((*first.importance.shape[1:-1], count), np.nan, np.float32))
-        at += count
-        if image is not None:
-            hidden.append(image.features[0])
-            scores.append(image.importance[0])
-            positions.append(at + np.arange(len(image.grid)))
-            at += len(image.grid)
-    prompt = Prompt(
-        np.concatenate(hidden)[None],
-        np.concatenate(scores, axis=-1)[None],
-        np.concatenate([image.prior for image in images]),
-        np.concatenate([image.grid for image in images]),
-        np.concatenate(positions).astype(np.int64),
-        np.array([len(image.grid) for image in images], np.int64),
-    )
-    return prompt, parameters
-
-
-def one_of(case: Case) -> Case:
-    return Case(case.features[:1], case.importance[:1], case.prior, case.grid)
-
-
-def expected(prompt: Prompt, parameters: PruneParameters) -> list[int]:
-    hidden, importance, *rest = astuple(prompt)
-    answer = reference.surviving_positions(hidden[0], importance[0], *rest, parameters)
-    return [int(position) for position in answer]
 
 
 def model_of(parameters: PruneParameters, opset: int, heads: bool) -> onnx.ModelProto:
@@ -139,7 +78,10 @@ def runner(
 
 
 def in_torch(prompt: Prompt, parameters: PruneParameters) -> list[int]:
-    answer = prune_positions(*map(torch.from_numpy, astuple(prompt)), parameters)
+    """By torch alone, and by the torch op: natively where that was built."""
+    tensors = [torch.from_numpy(array) for array in astuple(prompt)]
+    answer = surviving_positions(*tensors, parameters, "torch")
+    assert answer.equal(prune_positions(*tensors, parameters))
     return [int(position) for position in answer]
 
 
@@ -160,25 +102,6 @@ def test_equals_torch_and_the_reference(flavour: str, native: bool) -> None:
         assert run(prompt) == wanted, parameters
 
 
-def small_prompt(*lengths: int) -> Prompt:
-    """Text, an image, text, an image, ..., text; earlier visual tokens are more important."""
-    at, positions = 1, []
-    for length in lengths:
-        positions += range(at, at + length)
-        at += length + 1
-    tokens = len(positions)
-    scores = np.zeros(at, np.float32)
-    scores[positions] = np.linspace(1, 0.5, tokens)
-    return Prompt(
-        np.ones((1, at, 4), np.float32),
-        scores[None],
-        np.ones(tokens, np.float32),
-        np.stack([np.arange(tokens), np.zeros(tokens)], axis=1).astype(np.float32),
-        np.array(positions, np.int64),
-        np.array(lengths, np.int64),
-    )
-
-
 @pytest.mark.parametrize(
     ("lengths", "keep", "kept"),
     [
@@ -191,8 +114,27 @@ def small_prompt(*lengths: int) -> Prompt:
     ],
 )
 def test_budgets(lengths: tuple[int, ...], keep: int, kept: list[int]) -> None:
+    check_everywhere(lengths, PruneParameters(keep=keep, pivot_ratio=1.0), kept)
+
+
+@pytest.mark.parametrize(
+    ("lengths", "permille", "kept"),
+    [
+        ((4, 4), 250, [0, 1, 5, 6, 10]),  # one of each
+        ((3, 3), 500, [0, 1, 2, 4, 5, 8]),  # one of each, and the best of the rest
+        ((1, 1, 8), 100, [0, 1, 2, 3, 4, 5, 13]),  # three images, one of each
+        ((1, 9, 1, 29), 100, [0, 1, 2, 3, 12, 13, 14, 15, 44]),  # of five the best four remain
+        ((1, 1, 30), 100, [0, 1, 2, 3, 4, 5, 35]),  # of five the best three
+    ],
+)
+def test_shares(lengths: tuple[int, ...], permille: int, kept: list[int]) -> None:
+    check_everywhere(lengths, PruneParameters(keep_permille=permille, pivot_ratio=1.0), kept)
+
+
+def check_everywhere(
+    lengths: tuple[int, ...], parameters: PruneParameters, kept: list[int]
+) -> None:
     prompt = small_prompt(*lengths)
-    parameters = PruneParameters(keep=keep, pivot_ratio=1.0)
     assert expected(prompt, parameters) == kept
     assert in_torch(prompt, parameters) == kept
     for native in (False, custom_op.library("cpu") is not None):

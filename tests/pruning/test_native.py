@@ -194,6 +194,7 @@ def test_attributes_are_checked_again(attributes: dict[str, Any], message: str) 
     [
         ("select", PruneParameters),
         ("prune", PruneParameters),
+        ("select_positions", PruneParameters),
         ("select_max_min", MaxMinParameters),
         ("select_dpp", DppParameters),
         ("select_deduplicate", DeduplicateParameters),

@@ -4,14 +4,10 @@
 #include <cmath>
 
 #include "d2export/rule_parameters.h"
+#include "d2export/rules.h"
 
 namespace d2export {
 namespace {
-
-// floor(ratio * count), one float32 product.
-std::int32_t share_of(float ratio, std::int32_t count) noexcept {
-    return static_cast<std::int32_t>(std::floor(ratio * static_cast<float>(count)));
-}
 
 // What is wrong with a number, the last of its digits not 0.
 std::string unexpected(const char* name, double number, const char* expected) {
@@ -26,9 +22,14 @@ constexpr char kShare[] = "a number from 0 to 1";
 }  // namespace
 
 std::int32_t Budget::kept(std::int32_t tokens) const noexcept {
+    return rules::kept(tokens, keep, keep_permille);
+}
+
+std::int32_t Budget::kept_of(std::int32_t images, std::int32_t tokens) const noexcept {
     const std::int64_t all = tokens;
-    const std::int64_t wanted =
-        keep > 0 ? keep : std::max<std::int64_t>(1, all * keep_permille / 1000);
+    const std::int64_t wanted = keep > 0
+                                    ? images * std::min(keep, all)
+                                    : std::max<std::int64_t>(images, all * keep_permille / 1000);
     return static_cast<std::int32_t>(std::min(wanted, all));
 }
 
@@ -45,7 +46,7 @@ std::string Budget::fault() const {
 }
 
 std::int32_t Parameters::pivots(std::int32_t kept) const noexcept {
-    return share_of(pivot_ratio, kept);
+    return rules::share_of(pivot_ratio, kept);
 }
 
 std::string Parameters::fault() const {
@@ -68,7 +69,7 @@ std::string Parameters::fault() const {
 }
 
 std::int32_t DeduplicateParameters::important(std::int32_t kept) const noexcept {
-    return share_of(important_ratio, kept);
+    return rules::share_of(important_ratio, kept);
 }
 
 std::string DeduplicateParameters::fault() const {

@@ -1,13 +1,10 @@
 #include "d2export/select.h"
 
-#include <algorithm>
-
+#include "choice.h"
 #include "d2export/rules.h"
 #include "pictures.h"
-#include "ranking.h"
 #include "scores.h"
 #include "scratch.h"
-#include "walk.h"
 
 namespace d2export {
 namespace {
@@ -27,16 +24,6 @@ struct Work {
           walk(joining, shape.channels, scratch) {}
 };
 
-// Tokens that a candidate may have to be compared with: the members of the independent set, and
-// the pivots where they block.
-std::int32_t joining(const Shape& shape, const Parameters& parameters) noexcept {
-    const std::int32_t kept = parameters.kept(shape.tokens);
-    if (kept == shape.tokens) {
-        return 0;
-    }
-    return parameters.pivots_block ? kept : kept - parameters.pivots(kept);
-}
-
 // r = mean over heads / (prior + eps), as keys.
 void score(const Shape& shape, const float* importance, const float* prior, float eps,
            const Work& work) noexcept {
@@ -47,63 +34,10 @@ void score(const Shape& shape, const float* importance, const float* prior, floa
     }
 }
 
-float diagonal_of(const float* grid, std::int32_t tokens) noexcept {
-    float low_x = grid[0], high_x = grid[0], low_y = grid[1], high_y = grid[1];
-    for (std::int32_t i = 1; i < tokens; ++i) {
-        grid += 2;
-        low_x = std::min(low_x, grid[0]);
-        high_x = std::max(high_x, grid[0]);
-        low_y = std::min(low_y, grid[1]);
-        high_y = std::max(high_y, grid[1]);
-    }
-    return rules::diagonal(high_x - low_x, high_y - low_y);
-}
-
-// Marks the tokens of one picture that stay.
-void select_one(const Shape& shape, const Inputs& inputs, const Picture& picture,
-                const Parameters& parameters, Work& work) noexcept {
-    score(shape, picture.importance, inputs.prior, parameters.eps, work);
-    const std::int32_t wanted = parameters.kept(shape.tokens);
-    const std::int32_t pivots = parameters.pivots(wanted);
-    Ranking ranking(work.keys, shape.tokens, pivots);
-    for (std::int32_t rank = 0; rank < pivots; ++rank) {
-        work.stays[ranking.pivot(rank)] = 1;
-    }
-    if (pivots == wanted) {
-        return;
-    }
-
-    const Neighbourhood neighbourhood{picture.features, picture.type,
-                                      inputs.grid,      diagonal_of(inputs.grid, shape.tokens),
-                                      parameters.alpha, parameters.theta};
-    Walk& walk = work.walk;
-    walk.start(neighbourhood);
-    for (std::int32_t rank = 0; parameters.pivots_block && rank < pivots; ++rank) {
-        walk.admit(ranking.pivot(rank));
-    }
-    std::int32_t missing = wanted - pivots;
-    for (std::int32_t rank = pivots; missing > 0 && rank < shape.tokens;) {
-        const std::int32_t batch = std::min(missing, Walk::kBatch);
-        for (; walk.proposed() < batch && rank < shape.tokens; ++rank) {
-            walk.propose(ranking.residual(rank, missing));
-        }
-        walk.decide([&](std::int32_t token) {
-            work.stays[token] = 1;
-            return --missing > 0;
-        });
-    }
-    // The independent set ran out: fill by importance.
-    for (std::int32_t rank = pivots; missing > 0; ++rank) {
-        std::uint8_t& stays = work.stays[ranking.residual(rank, missing)];
-        missing -= stays == 0 ? 1 : 0;
-        stays = 1;
-    }
-}
-
 }  // namespace
 
 std::size_t scratch_bytes(const Shape& shape, const Parameters& parameters) noexcept {
-    const Work work(shape, joining(shape, parameters), nullptr);
+    const Work work(shape, joining(shape.tokens, parameters), nullptr);
     return work.scratch.taken();
 }
 
@@ -114,9 +48,13 @@ void select(const Shape& shape, const Inputs& inputs, const Parameters& paramete
         keep_all(shape, indices);
         return;
     }
-    Work work(shape, joining(shape, parameters), scratch);
+    Work work(shape, joining(shape.tokens, parameters), scratch);
     select_each(shape, inputs, work.stays, indices, [&](const Picture& picture) {
-        select_one(shape, inputs, picture, parameters, work);
+        score(shape, picture.importance, inputs.prior, parameters.eps, work);
+        const Neighbourhood neighbourhood{picture.features, picture.type, nullptr,
+                                          inputs.grid,      0.0F,         parameters.alpha,
+                                          parameters.theta};
+        choose(neighbourhood, work.keys, shape.tokens, parameters, work.walk, work.stays);
     });
 }
 

@@ -38,8 +38,9 @@ UnitRows::UnitRows(std::int32_t capacity, std::int32_t channels, Scratch& scratc
 
 void UnitRows::append(const Neighbourhood& neighbourhood, std::int32_t token) noexcept {
     float* const row = units_ + static_cast<std::size_t>(count_) * length_;
+    const std::int64_t place = neighbourhood.rows == nullptr ? token : (*neighbourhood.rows)[token];
     const float squares = load_unit_row(neighbourhood.features, neighbourhood.type,
-                                        static_cast<std::size_t>(token), channels_, row);
+                                        static_cast<std::size_t>(place), channels_, row);
     const float* const centre = neighbourhood.grid + 2 * static_cast<std::size_t>(token);
     tokens_[count_] = token;
     x_[count_] = centre[0];

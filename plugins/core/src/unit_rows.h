@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "d2export/prompt.h"
 #include "d2export/tensors.h"
 #include "scratch.h"
 
@@ -11,9 +12,10 @@ namespace d2export {
 
 // What makes two tokens neighbours.
 struct Neighbourhood {
-    const void* features;  // [N, C] of one picture
+    const void* features;  // rows of C
     DataType type;
-    const float* grid;  // [N, 2]
+    const Integers* rows;  // [N], which rows are the tokens of one picture; null: the first N
+    const float* grid;     // [N, 2]
     float diagonal;
     float alpha;
     float theta;

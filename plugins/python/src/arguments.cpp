@@ -1,127 +1,9 @@
 #include "arguments.h"
 
-#include <limits>
-#include <string>
-
 namespace nb = nanobind;
 
 namespace d2export::python {
 namespace {
-
-using Any = nb::ndarray<nb::ro, nb::device::cpu>;
-
-[[noreturn]] void refuse(const std::string& message) { throw nb::value_error(message.c_str()); }
-
-std::string listed(const Any& array) {
-    std::string text = "[";
-    for (std::size_t i = 0; i < array.ndim(); ++i) {
-        text += (i > 0 ? ", " : "") + std::to_string(array.shape(i));
-    }
-    return text + "]";
-}
-
-std::string named(nb::dlpack::dtype type) {
-    if (type == nb::dtype<bool>()) {
-        return "bool";
-    }
-    const char* const kind = [&] {
-        switch (static_cast<nb::dlpack::dtype_code>(type.code)) {
-            case nb::dlpack::dtype_code::Int:
-                return "int";
-            case nb::dlpack::dtype_code::UInt:
-                return "uint";
-            case nb::dlpack::dtype_code::Float:
-                return "float";
-            case nb::dlpack::dtype_code::Bfloat:
-                return "bfloat";
-            case nb::dlpack::dtype_code::Complex:
-                return "complex";
-            default:
-                return "type";
-        }
-    }();
-    return kind + std::to_string(type.bits);
-}
-
-Any viewed(const char* name, nb::handle object) {
-    Any array;
-    if (!nb::try_cast(object, array)) {
-        refuse(std::string(name) + " is a " + nb::type_name(object.type()).c_str() +
-               ", expected a numpy array or a tensor in host memory");
-    }
-    return array;
-}
-
-// Copied only where it is not row-major already.
-template <typename Array>
-Array row_major(const char* name, nb::handle object) {
-    Array array;
-    if (!nb::try_cast(object, array)) {
-        refuse(std::string(name) + " is not row-major, and could not be copied");
-    }
-    const std::size_t size = array.itemsize();
-    if (reinterpret_cast<std::uintptr_t>(array.data()) % size != 0) {
-        refuse(std::string(name) + " is not aligned to " + std::to_string(size) +
-               " bytes, expected an aligned array, such as a copy");
-    }
-    return array;
-}
-
-DataType feature_type(nb::dlpack::dtype type, bool bits_are_bfloat16) {
-    if (bits_are_bfloat16) {
-        if (type != nb::dtype<std::uint16_t>()) {
-            refuse("features is " + named(type) + ", expected uint16, the bits of bfloat16");
-        }
-        return DataType::kBFloat16;
-    }
-    const auto code = static_cast<nb::dlpack::dtype_code>(type.code);
-    if (code == nb::dlpack::dtype_code::Float && type.bits == 32) {
-        return DataType::kFloat32;
-    }
-    if (code == nb::dlpack::dtype_code::Float && type.bits == 16) {
-        return DataType::kFloat16;
-    }
-    if (code == nb::dlpack::dtype_code::Bfloat && type.bits == 16) {
-        return DataType::kBFloat16;
-    }
-    refuse("features is " + named(type) + ", expected float32, float16 or bfloat16");
-}
-
-void require_shape(const char* name, const Any& array, bool fits, const std::string& expected) {
-    if (!fits) {
-        refuse(std::string(name) + " has shape " + listed(array) + ", expected " + expected);
-    }
-}
-
-bool fits(const Any& array, std::size_t axis, std::int32_t length) {
-    return array.shape(axis) == static_cast<std::size_t>(length);
-}
-
-std::int32_t extent(const char* name, const Any& array, std::size_t axis) {
-    const auto largest = static_cast<std::size_t>(std::numeric_limits<std::int32_t>::max());
-    if (array.shape(axis) > largest) {
-        refuse(std::string(name) + " has shape " + listed(array) + ", expected no extent above " +
-               std::to_string(largest));
-    }
-    return static_cast<std::int32_t>(array.shape(axis));
-}
-
-// [B, N] or [B, H, N]; returns H.
-std::int32_t heads_of(nb::handle importance, const Shape& shape) {
-    const Any scores = viewed("importance", importance);
-    const std::string batch = std::to_string(shape.batch);
-    const std::string tokens = std::to_string(shape.tokens);
-    const bool per_head = scores.ndim() == 3;
-    require_shape("importance", scores,
-                  (scores.ndim() == 2 || per_head) && fits(scores, 0, shape.batch) &&
-                      fits(scores, scores.ndim() - 1, shape.tokens),
-                  "[" + batch + ", " + tokens + "] or [" + batch + ", H, " + tokens + "]");
-    const std::int32_t heads = per_head ? extent("importance", scores, 1) : 1;
-    if (heads == 0) {
-        refuse("importance has 0 heads, expected at least 1");
-    }
-    return heads;
-}
 
 void require_prior(nb::handle prior, const Shape& shape) {
     const Any means = viewed("prior", prior);
@@ -141,7 +23,7 @@ void require_grid(nb::handle grid, const Shape& shape) {
 Arguments::Arguments(const Given& given, bool bits_are_bfloat16) {
     const Any features = viewed("features", given.features);
     require_shape("features", features, features.ndim() == 3, "[B, N, C]");
-    inputs_.type = feature_type(features.dtype(), bits_are_bfloat16);
+    inputs_.type = feature_type("features", features, bits_are_bfloat16);
     shape_.batch = extent("features", features, 0);
     shape_.tokens = extent("features", features, 1);
     shape_.channels = extent("features", features, 2);
@@ -154,28 +36,16 @@ Arguments::Arguments(const Given& given, bool bits_are_bfloat16) {
     if (given.grid.is_valid()) {
         require_grid(given.grid, shape_);
     }
-    features_ = row_major<Array>("features", given.features);
+    features_ = row_major("features", given.features);
     inputs_.features = features_.data();
-    inputs_.importance = floats("importance", given.importance, importance_);
-    inputs_.prior = floats("prior", given.prior, prior_);
-    inputs_.grid = floats("grid", given.grid, grid_);
-}
-
-const float* Arguments::floats(const char* name, nb::handle object, Array& array) {
-    if (!object.is_valid()) {
-        return nullptr;
+    if (given.importance.is_valid()) {
+        inputs_.importance = floats("importance", given.importance, importance_);
     }
-    const Any given = viewed(name, object);
-    if (given.dtype() != nb::dtype<float>()) {
-        refuse(std::string(name) + " is " + named(given.dtype()) + ", expected float32");
+    if (given.prior.is_valid()) {
+        inputs_.prior = floats("prior", given.prior, prior_);
     }
-    array = row_major<Array>(name, object);
-    return static_cast<const float*>(array.data());
-}
-
-void require_valid(const std::string& fault) {
-    if (!fault.empty()) {
-        refuse(fault);
+    if (given.grid.is_valid()) {
+        inputs_.grid = floats("grid", given.grid, grid_);
     }
 }
 

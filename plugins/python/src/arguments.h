@@ -2,10 +2,8 @@
 #pragma once
 
 #include <nanobind/nanobind.h>
-#include <nanobind/ndarray.h>
 
-#include <string>
-
+#include "arrays.h"
 #include "d2export/tensors.h"
 
 namespace d2export::python {
@@ -29,20 +27,12 @@ class Arguments {
     const Inputs& inputs() const noexcept { return inputs_; }
 
  private:
-    using Array = nanobind::ndarray<nanobind::ro, nanobind::c_contig, nanobind::device::cpu>;
-
-    // An array of floats, null where there is none.
-    const float* floats(const char* name, nanobind::handle object, Array& array);
-
-    Array features_;
-    Array importance_;
-    Array prior_;
-    Array grid_;
+    RowMajor features_;
+    RowMajor importance_;
+    RowMajor prior_;
+    RowMajor grid_;
     Shape shape_;
     Inputs inputs_;
 };
-
-// Throws nanobind::value_error with `fault`, unless it is empty.
-void require_valid(const std::string& fault);
 
 }  // namespace d2export::python

@@ -9,7 +9,9 @@
 
 #include "arguments.h"
 #include "build.h"
+#include "d2export/positions.h"
 #include "d2export/select.h"
+#include "prompt_arguments.h"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -77,6 +79,18 @@ nb::tuple prune(const Arguments& arguments, const Parameters& parameters) {
     return nb::make_tuple(kept.array(), indices.array());
 }
 
+nb::object select_positions(const PromptArguments& arguments,
+                            const PositionsParameters& parameters) {
+    const PromptShape& shape = arguments.shape();
+    const Result<std::int32_t> positions("int32", surviving(shape, parameters));
+    const Result<unsigned char> scratch("uint8", scratch_bytes(shape, parameters));
+    {
+        const nb::gil_scoped_release released;
+        d2export::select(shape, arguments.inputs(), parameters, positions.data(), scratch.data());
+    }
+    return positions.array();
+}
+
 using Dtype = std::optional<std::string>;
 
 bool is_bfloat16(const Dtype& dtype) {
@@ -109,6 +123,30 @@ void define(nb::module_& module, const char* name, const char* description, Op o
         "keep_permille"_a = defaults.keep_permille, "pivot_ratio"_a = defaults.pivot_ratio,
         "alpha"_a = defaults.alpha, "theta"_a = defaults.theta, "eps"_a = defaults.eps,
         "pivots_block"_a = defaults.pivots_block, "dtype"_a = nb::none(), description);
+}
+
+void define_positions(nb::module_& module) {
+    const PositionsParameters defaults;
+    module.def(
+        "select_positions",
+        [](nb::handle hidden_states, nb::handle importance, nb::handle prior, nb::handle grid,
+           nb::handle visual_positions, nb::handle image_lengths, std::int64_t keep,
+           std::int64_t keep_permille, float pivot_ratio, float alpha, float theta, float eps,
+           bool pivots_block, const Dtype& dtype) {
+            const PositionsParameters parameters{
+                {{keep, keep_permille}, pivot_ratio, alpha, theta, eps, pivots_block}};
+            require_valid(parameters.fault());
+            const PromptArguments arguments(
+                {hidden_states, importance, prior, grid, visual_positions, image_lengths},
+                is_bfloat16(dtype));
+            return select_positions(arguments, parameters);
+        },
+        "hidden_states"_a, "importance"_a, "prior"_a, "grid"_a, "visual_positions"_a,
+        "image_lengths"_a, nb::kw_only(), "keep"_a = defaults.keep,
+        "keep_permille"_a = defaults.keep_permille, "pivot_ratio"_a = defaults.pivot_ratio,
+        "alpha"_a = defaults.alpha, "theta"_a = defaults.theta, "eps"_a = defaults.eps,
+        "pivots_block"_a = defaults.pivots_block, "dtype"_a = nb::none(),
+        "Positions of a prompt that stay [T - V + n] int32, ascending.");
 }
 
 constexpr char kIds[] = "Kept token ids [B, M] int32 of each picture, ascending.";
@@ -168,6 +206,7 @@ NB_MODULE(_native, module) {
     python::define(module, "select", python::kIds, python::select<d2export::Parameters>);
     python::define(module, "prune", "Kept tokens [B, M, C], and their ids [B, M] int32.",
                    python::prune);
+    python::define_positions(module);
     python::define_rules(module);
     module.def("build_info", python::build_info, "What was built, and why the rest was not.");
 }

@@ -15,6 +15,11 @@ struct Budget {
     // How many of `tokens` stay: M = min(keep, N), or the share of N.
     std::int32_t kept(std::int32_t tokens) const noexcept;
 
+    // How many visual tokens of a prompt stay, of `tokens` in all `images` together. What images
+    // with fewer tokens than `keep` leave over goes to the others, so that the two numbers are
+    // enough.
+    std::int32_t kept_of(std::int32_t images, std::int32_t tokens) const noexcept;
+
     // What is wrong with the values: the attribute, its value, what was expected. Empty if nothing.
     std::string fault() const;
 };

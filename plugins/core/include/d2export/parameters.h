@@ -1,4 +1,4 @@
-// The attributes of the op D2Prune. Names, defaults and limits are those of
+// The attributes of the ops D2Prune and D2PrunePositions. Names, defaults and limits are those of
 // d2export/pruning/parameters.py; a test compares them.
 #pragma once
 
@@ -40,6 +40,12 @@ struct Parameters : Budget {
         visit("eps", self.eps);
         visit("pivots_block", self.pivots_block);
     }
+};
+
+// The same for a prompt: what it reads and writes is in prompt.h.
+struct PositionsParameters : Parameters {
+    static constexpr const char* kOp = "D2PrunePositions";
+    static constexpr int kInputs = 6;
 };
 
 }  // namespace d2export

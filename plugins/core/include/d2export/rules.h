@@ -125,6 +125,19 @@ D2EXPORT_HOST_DEVICE float unit_scale(float squared_length) noexcept {
     return length > 0 ? divide(1.0F, length) : 0.0F;
 }
 
+// How many of `tokens` stay, by a count or, where that is 0, by a share in thousandths.
+D2EXPORT_HOST_DEVICE std::int32_t kept(std::int64_t tokens, std::int64_t keep,
+                                       std::int64_t permille) noexcept {
+    const std::int64_t share = tokens * permille / 1000;
+    const std::int64_t wanted = keep > 0 ? keep : share > 1 ? share : 1;
+    return static_cast<std::int32_t>(wanted < tokens ? wanted : tokens);
+}
+
+// floor(ratio * count), one float32 product.
+D2EXPORT_HOST_DEVICE std::int32_t share_of(float ratio, std::int32_t count) noexcept {
+    return static_cast<std::int32_t>(multiply(ratio, static_cast<float>(count)));
+}
+
 // --- Directions in whole numbers: MaxMinPrune, DppPrune, DeduplicatePrune ------------------------
 //
 // Their products are whole numbers below 2^24: int32 and float32 add them without rounding, in any
