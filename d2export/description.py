@@ -20,8 +20,10 @@ from d2export.runtime.prompt import STORED
 from d2export.verify.accuracy import tolerances_of
 
 if TYPE_CHECKING:
+    from d2export.calibration.int8_scales import Int8Scales
     from d2export.export.weights import PlacedWeights
 
+SCALES = "calibration/int8.json"  # in precision int8
 PRIOR = "processor/prior.json"  # in scope vlm, where it is no part of a graph
 TEXT_TABLE = "text.embedding.weight"
 PROMPT_TABLE = "prompt_embedding"  # placed with the weights, but not part of the vision graph
@@ -34,6 +36,7 @@ def manifest_of(
     weights: PlacedWeights,
     prior: Prior | None,
     references: Sequence[records.Reference],
+    scales: Int8Scales | None = None,
 ) -> Manifest:
     """Everything a reader of the bundle in `folder` has to know."""
     from d2export.export.graph_file import DECODER, PRUNE, VISION
@@ -96,6 +99,13 @@ def manifest_of(
         tolerances=records.Tolerances(tolerances.embeddings, tolerances.logits, tolerances.indices),
         versions=_versions(),
         files=file_entries(folder, ranges if weights.mode == "linked" else {}),
+        quantization=_quantization_record(scales) if scales else None,
+    )
+
+
+def _quantization_record(scales: Int8Scales) -> records.Quantization:
+    return records.Quantization(
+        SCALES, scales.method, scales.pictures.count, len(scales.products), len(scales.narrow)
     )
 
 

@@ -24,6 +24,7 @@ from d2export.models.source import open_source
 from d2export.options import ExportOptions
 from d2export.progress import Progress
 from d2export.pruning.prior import check_provenance, read_prior
+from d2export.quantizing import given_scales, store_scales
 from d2export.report import selections
 from d2export.report.environment import environment_of
 from d2export.report.write import write_report
@@ -119,6 +120,7 @@ def _export_into(
         raise UsageError(f"cannot read prior {prior_file}: no such file", "Check the path.")
     if options.prompt_embeds is not None:
         read_embeds(options.prompt_embeds)
+    scales = given_scales(options)
     images = _pictures(options.images)
     scratch = folder / ".checkpoint"
     with progress.stage(f"reading {options.model}"):
@@ -139,15 +141,19 @@ def _export_into(
             check_provenance(prior, prior_file, spec, plan.measured())
         scope = SCOPES[options.scope](folder, options, source, prior, images)
         scope.write_processor(progress)
+    if options.precision == "int8":
+        scope.scales = store_scales(scope, scales, folder, progress)
 
     with progress.stage(STAGE_NAMES[options.scope]):
         (folder / "onnx").mkdir()
         weights = scope.write_graphs()
         if source.kind == "random":  # linked from the scratch folder, which goes
-            shutil.rmtree(scratch)
             weights = replace(weights, mode="copied")
         elif (
-            weights.mode == "copied" and source.kind != "package" and not options.weights_in_bundle
+            weights.mode == "copied"
+            and source.kind != "package"
+            and not options.weights_in_bundle
+            and scope.scales is None  # with INT8, what is left of the floats is always copied
         ):
             progress.warning("no hard link can be made to the checkpoint: its weights were copied")
 
@@ -155,7 +161,10 @@ def _export_into(
         for part in ("reference", "pictures", selections.FOLDER):
             (folder / part).mkdir()
         references = scope.ask(weights, progress)
-    write_manifest(folder, manifest_of(folder, options, source, weights, prior, references))
+    if source.kind == "random":
+        shutil.rmtree(scratch)
+    manifest = manifest_of(folder, options, source, weights, prior, references, scope.scales)
+    write_manifest(folder, manifest)
     return scope
 
 

@@ -30,6 +30,7 @@ from d2export.verify.tables import accuracy_table, plural
 if TYPE_CHECKING:
     from PIL import Image
 
+    from d2export.calibration.int8_scales import Int8Scales
     from d2export.export.weights import PlacedWeights
     from d2export.verify.pytorch import Answer
 
@@ -60,6 +61,7 @@ class VisionScope:
     ) -> None:
         self.folder, self.options, self.source, self.prior = folder, options, source, prior
         self.images = images
+        self.scales: Int8Scales | None = None  # in precision int8, before graphs are written
         checkpoint = source.checkpoint
         self.spec = checkpoint.spec
         self.refs = layouts.resolve(checkpoint.tensors, self.spec)
@@ -84,6 +86,7 @@ class VisionScope:
             precision=self.options.precision,
             opset=self.options.opset,
             copy_weights=self.options.weights_in_bundle and self.source.kind != "random",
+            quantization=self.scales.quantization if self.scales else None,
         )
 
     def write_processor(self, progress: Progress) -> None:
@@ -104,7 +107,7 @@ class VisionScope:
         from d2export.report.pytorch_selections import recorded
         from d2export.verify.pytorch import answer, module_of
 
-        module = module_of(self.spec, self.plan, self.prior, weights.refs)
+        module = module_of(self.spec, self.plan, self.prior, weights.floats)
         records = []
         for name, image in self.images.items():
             tiles = tile(image, self.spec.vision)

@@ -31,6 +31,7 @@ from d2export.verify.vlm_prompt import ANSWER_TOKENS, reference_prompt
 if TYPE_CHECKING:
     from PIL import Image
 
+    from d2export.calibration.int8_scales import Int8Scales
     from d2export.export.weights import PlacedWeights
     from d2export.verify.vlm_pytorch import VlmAnswer
 
@@ -50,6 +51,7 @@ class VlmScope:
     ) -> None:
         self.folder, self.options, self.source, self.prior = folder, options, source, prior
         self.images = images
+        self.scales: Int8Scales | None = None  # in precision int8, before graphs are written
         checkpoint = source.checkpoint
         self.spec = checkpoint.spec
         self.plan = options.plan(self.spec)
@@ -72,6 +74,7 @@ class VlmScope:
             precision=self.options.precision,
             opset=self.options.opset,
             copy_weights=self.options.weights_in_bundle and self.source.kind != "random",
+            quantization=self.scales.quantization if self.scales else None,
         )
 
     def write_processor(self, progress: Progress) -> None:
@@ -107,7 +110,7 @@ class VlmScope:
         from d2export.report.pytorch_selections import recorded
         from d2export.verify.vlm_pytorch import answer, modules_of
 
-        modules = modules_of(self.spec, self.plan, self.prior, weights.refs)
+        modules = modules_of(self.spec, self.plan, self.prior, weights.floats)
         records = []
         for name, image in self.images.items():
             tiles = tile(image, self.spec.vision)

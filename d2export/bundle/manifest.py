@@ -23,6 +23,7 @@ from d2export.bundle.records import (
     Name,
     Positive,
     PromptEmbedding,
+    Quantization,
     Reference,
     RelativePath,
     Selector,
@@ -60,7 +61,7 @@ class Manifest:
     scope: Literal["vision", "vlm"]
     model: Model
     selector: Selector
-    precision: Literal["fp32", "fp16", "bf16"]
+    precision: Literal["fp32", "fp16", "bf16", "int8"]
     opset: Positive
     graphs: Graphs
     layers: tuple[Name, ...]
@@ -70,6 +71,7 @@ class Manifest:
     tolerances: Tolerances
     versions: dict[Name, str]
     files: dict[RelativePath, FileEntry]
+    quantization: Quantization | None = None
 
     @cached_property
     def plan(self) -> Plan:
@@ -160,6 +162,9 @@ def _contradictions(manifest: Manifest) -> Iterator[JsonError]:
         found, expected = selector.position_ids, plan.position_ids
         yield JsonError("selector.position_ids", describe(found), describe(expected))
     yield from _wrong_scope(manifest, plan)
+    if (manifest.quantization is not None) != (manifest.precision == "int8"):
+        given = "given" if manifest.quantization is not None else "null"
+        yield JsonError("quantization", given, 'a value for precision "int8" alone')
     if (selector.prior.source == "file") != (selector.prior.sha256 is not None):
         found = f"{describe(selector.prior.sha256)} for source {describe(selector.prior.source)}"
         yield JsonError("selector.prior.sha256", found, 'a digest for source "file" alone')
@@ -221,6 +226,8 @@ def _used_paths(manifest: Manifest) -> Iterator[tuple[str, str]]:
         yield "graphs.decoder.path", manifest.graphs.decoder.path
     if manifest.selector.prior.path is not None:
         yield "selector.prior.path", manifest.selector.prior.path
+    if manifest.quantization is not None:
+        yield "quantization.path", manifest.quantization.path
     if manifest.prompt_embedding is not None:
         yield "prompt_embedding.path", manifest.prompt_embedding.path
     for i, reference in enumerate(manifest.references):

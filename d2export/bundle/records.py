@@ -167,6 +167,20 @@ class Weights:
 
 
 @dataclass(frozen=True)
+class Quantization:
+    """INT8: the file of scales at `path`, what it was measured on, and how many products are INT8.
+
+    The others are as in FP16.
+    """
+
+    path: RelativePath
+    method: Literal["best", "max", "percentile", "entropy"]
+    pictures: Positive
+    products: Positive
+    int8: Count
+
+
+@dataclass(frozen=True)
 class PromptEmbedding:
     """The token embedding matrix `[vocab, hidden]` inside a weight file, from byte `offset`."""
 

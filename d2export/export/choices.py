@@ -2,5 +2,5 @@
 
 from __future__ import annotations
 
-PRECISIONS = ("fp32", "fp16", "bf16")
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 OPSETS = range(17, 25)

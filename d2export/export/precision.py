@@ -6,22 +6,29 @@ Strongly typed TensorRT takes the types from the graph, so they are decided here
   pass from graph to graph and from call to call;
 - LayerNorm, softmax, the residual stream, logits, and whatever only importance depends on are
   float32, but for products with weights inside the language model;
-- an elementwise node follows its inputs: wide if one of them is.
+- an elementwise node follows its inputs: wide if one of them is;
+- a product of values that went through INT8 is float32 (`quantize.py`), the rest is as it was.
 """
 
 from __future__ import annotations
 
 import onnx_ir as ir
 
-from d2export.export.choices import PRECISIONS
 from d2export.export.ops import OPS
 
-TYPES = dict(
-    zip(PRECISIONS, (ir.DataType.FLOAT, ir.DataType.FLOAT16, ir.DataType.BFLOAT16), strict=True)
-)
+# Of what is narrow: with INT8, that is what no product with an INT8 weight computes.
+TYPES = {
+    "fp32": ir.DataType.FLOAT,
+    "fp16": ir.DataType.FLOAT16,
+    "bf16": ir.DataType.BFLOAT16,
+    "int8": ir.DataType.FLOAT16,
+}
 WIDE = ir.DataType.FLOAT
 NARROW_OPS = {"MatMul", "Conv", "Gemm"}
-WIDE_OPS = {"LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"}
+WIDE_OPS = {
+    *("LayerNormalization", "Softmax", "ReduceSum", "ReduceMean", "Sqrt", "Reciprocal"),
+    *("QuantizeLinear", "DequantizeLinear"),
+}
 SHAPE_OPS = {"Transpose", "Reshape", "Slice", "Gather", "Split", "Squeeze", "Unsqueeze"}
 # Of each pruning op the outputs that are tokens; its features are the first input.
 PRUNED_TOKENS = {
@@ -33,6 +40,7 @@ BFLOAT16_CONV_OPSET = 22  # before it, ONNX has no bfloat16 convolution
 # into float32.
 RESIDUAL_WEIGHTS = ("tower.position_embedding",)
 RESIDUAL_INPUTS = ("image_embeds",)
+FACTORS = (".smoothing",)  # of `quantize.py`: powers of two, some beyond half precision
 NARROW_INPUTS = ("image_embeds", "past_key_values.")
 
 
@@ -96,18 +104,19 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
         for output in node.outputs:
             if _has_float_output(node, output):
                 types[output] = output.dtype = wanted
-    _return_wide(graph, types)
+    _type_outputs(graph, types, narrow)
 
 
-def _return_wide(graph: ir.Graph, types: dict[ir.Value, ir.DataType]) -> None:
-    """Logits leave the graph in float32, whatever the head computes in."""
+def _type_outputs(graph: ir.Graph, types: dict[ir.Value, ir.DataType], narrow: ir.DataType) -> None:
+    """Logits leave the graph in float32 and tokens narrow, whatever computes them."""
     for index, value in enumerate(graph.outputs):
-        if value.name == "logits" and types.get(value) != WIDE:
-            node = ir.node("Cast", [value], attributes={"to": int(WIDE)})
+        wanted = WIDE if value.name == "logits" else narrow
+        if value in types and types[value] != wanted:
+            node = ir.node("Cast", [value], attributes={"to": int(wanted)})
             graph.append(node)
-            value.name = f"logits.{value.dtype.name.lower()}" if value.dtype else None
-            result = node.outputs[0]
-            result.name, result.dtype, result.shape = "logits", WIDE, value.shape
+            result, name = node.outputs[0], value.name
+            value.name = f"{name}.{types[value].name.lower()}"
+            result.name, result.dtype, result.shape = name, wanted, value.shape
             graph.outputs[index] = result
 
 
@@ -123,12 +132,14 @@ def _computed_in(
         return narrow
     if node.op_type in WIDE_OPS or node in importance_only:
         return WIDE
-    if any((value.name or "").endswith(RESIDUAL_WEIGHTS) for value in values):
+    if any((value.name or "").endswith((*RESIDUAL_WEIGHTS, *FACTORS)) for value in values):
         return WIDE
     if any(_named(value, RESIDUAL_INPUTS) for value in values):
         return WIDE
     if node.op_type == "Concat" and _named(values[0], NARROW_INPUTS):
         return narrow
+    if node.op_type in NARROW_OPS and _is_dequantized(node.inputs[0]):
+        return WIDE
     if node.op_type == "Conv" and narrow == ir.DataType.BFLOAT16 and opset < BFLOAT16_CONV_OPSET:
         return WIDE
     if node.op_type in NARROW_OPS:
@@ -191,6 +202,11 @@ def _is_lookup(node: ir.Node) -> bool:
     return node.op_type == "Gather" and table is not None and _is_weight(table)
 
 
+def _is_dequantized(value: ir.Value | None) -> bool:
+    producer = value.producer() if value is not None else None
+    return producer is not None and producer.op_type == "DequantizeLinear"
+
+
 def _is_weight(value: ir.Value) -> bool:
     return value.is_initializer() and value.dtype is not None and value.dtype.is_floating_point()
 
@@ -212,4 +228,5 @@ def _has_float_output(node: ir.Node, output: ir.Value) -> bool:
         return ir.DataType(node.attributes["to"].as_int()).is_floating_point()
     if node.op_type in PRUNED_TOKENS:
         return output.index() in PRUNED_TOKENS[node.op_type]
-    return node.op_type not in {"Shape", "Size", "Equal", "Greater", "Less", "LessOrEqual", "IsNaN"}
+    predicates = {"Equal", "Greater", "Less", "LessOrEqual", "IsNaN"}
+    return node.op_type not in {"Shape", "Size", "QuantizeLinear", *predicates}

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
-from d2export.errors import BundleError
+from d2export.errors import BundleError, UsageError
 from d2export.models.safetensors_file import TensorRef, TensorToWrite, load, read_header, write
 from d2export.pruning.prior import Prior
 
@@ -34,16 +34,29 @@ ONNX_TYPES = {
     "F32": ir.DataType.FLOAT,
     "F16": ir.DataType.FLOAT16,
     "BF16": ir.DataType.BFLOAT16,
+    "I8": ir.DataType.INT8,
 }
 STORED_TYPES = {dtype: name for name, dtype in ONNX_TYPES.items()}
 
 
 @dataclass(frozen=True)
 class PlacedWeights:
-    """Weights beside the graph: `refs` by canonical name, `mode` "linked" or "copied"."""
+    """Weights beside the graph.
+
+    Attributes:
+        refs: where each lies, by canonical name.
+        mode: "linked" or "copied".
+        outside: where those lie that no graph reads as floats.
+    """
 
     refs: dict[str, TensorRef]
     mode: str
+    outside: dict[str, TensorRef] = field(default_factory=dict)
+
+    @property
+    def floats(self) -> dict[str, TensorRef]:
+        """Every weight as the checkpoint has it, by canonical name."""
+        return {**self.refs, **self.outside}
 
     def ranges(self) -> dict[Path, list[tuple[int, int]]]:
         """Byte ranges in use, per file."""
@@ -125,10 +138,17 @@ def stored_refs(graph: Path) -> dict[str, TensorRef]:
 
     Raises:
         BundleError: the graph refers to a file that is not beside it.
+        UsageError: some of them are INT8.
     """
     model = onnx.load(os.fspath(graph), load_external_data=False)
     refs: dict[str, TensorRef] = {}
     for tensor in model.graph.initializer:
+        if tensor.external_data and tensor.data_type == onnx.TensorProto.INT8:
+            raise UsageError(
+                f"{graph} has INT8 weights, which PyTorch cannot be asked with",
+                "Check against the stored answers, or ask PyTorch with a bundle of --precision "
+                "fp32.",
+            )
         if tensor.external_data:
             entry = {item.key: item.value for item in tensor.external_data}
             name = entry.get("location", "")
