@@ -18,7 +18,7 @@ from d2export.engine.misfit import Misfit, mismatch
 from d2export.engine.target import Target
 from d2export.engine.targets import target
 from d2export.engine.this_machine import look
-from d2export.engine_files import PLUGINS, build_all
+from d2export.engine_files import build_all
 from d2export.engine_fit import misfits_here
 from d2export.engine_planning import chosen, plan_engines, prepared_graphs
 from d2export.errors import EnvironmentMismatch
@@ -32,7 +32,7 @@ class EngineRequest:
     Attributes:
         target: name of a device, file of one, or `auto`.
         options: fields of `BuildOptions`, by name.
-        plugin: library of the plugin.
+        plugin: library of the plugin; None: that of this installation.
     """
 
     target: str | None = None
@@ -113,7 +113,7 @@ def build_engines(
     progress = progress or Progress(level="quiet")
     opened = read_bundle(bundle, verify=False)
     device, options = chosen(opened, request.target, request.options)
-    library = request.plugin or plugins.find_library(opened.root / PLUGINS)
+    library = request.plugin or plugins.find_library()
     with progress.stage(f"planning engines for {device.name}"):
         prepared = prepared_graphs(opened)
         machine = look()

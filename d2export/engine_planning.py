@@ -98,6 +98,8 @@ def chosen(
 ) -> tuple[Target, BuildOptions]:
     """The device and the options of a build: those given, else those of the bundle's plan.
 
+    But for the timing cache: where a file is written is not for a bundle to say.
+
     Args:
         name: of the target; None if none was given.
         options: fields of `BuildOptions` that were given.
@@ -116,4 +118,4 @@ def chosen(
             f"{bundle.root} has no plan of engines, and --target is missing",
             "Pass --target auto for this machine; `d2export targets` lists the others.",
         )
-    return device, replace(before, **options)
+    return device, replace(before, **{"timing_cache": None, **options})

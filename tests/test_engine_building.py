@@ -29,13 +29,14 @@ H100 = Device("NVIDIA H100 80GB HBM3", (9, 0), 81000 * 2**20, False)
 
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A machine without TensorRT, without a GPU, and with a cache of its own."""
+    """A machine without TensorRT, GPU and plugin, and with a cache of its own."""
 
     def no_driver() -> tuple[Device, ...]:
         raise EnvironmentMismatch("this machine has no CUDA driver", "Install it.")
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     monkeypatch.setattr(cuda_driver, "devices", no_driver)
+    monkeypatch.setattr("d2export.engine.plugin.find_library", lambda: None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -59,6 +60,15 @@ def device(monkeypatch: pytest.MonkeyPatch, version: str = "10.3", gpu: Device =
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     monkeypatch.setattr(cuda_driver, "devices", lambda: (gpu,))
     return trt.told
+
+
+def installed(
+    monkeypatch: pytest.MonkeyPatch, folder: Path, symbol: bytes = b"getCreators"
+) -> Path:
+    """This installation has the plugin."""
+    library = plugin(folder, symbol)
+    monkeypatch.setattr("d2export.engine.plugin.find_library", lambda: library)
+    return library
 
 
 def plugin(folder: Path, symbol: bytes = b"getCreators") -> Path:
@@ -130,6 +140,23 @@ def test_a_plan_is_kept_and_changed_where_told_to(d2: Caller, bundle: Path) -> N
     assert planned.options.optimization_level == 4
 
 
+def test_a_bundle_names_no_file_to_write_and_no_library_to_load(
+    d2: Caller, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may come from anywhere."""
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    d2("build", bundle, "--target", AGX, "--timing-cache", precious)
+    plugin(bundle / "plugins")
+    told = device(monkeypatch)
+    assert f"the plugin {LIBRARY} is not there" in why_not(d2("build", bundle))
+    assert told.plugins == set()
+    installed(monkeypatch, tmp_path / "installed")
+    assert d2("build", bundle).code == 0
+    assert told.timing_cache is None
+    assert precious.read_text() == "mine"
+
+
 def test_a_language_model_has_two_profiles_in_one_engine(
     d2: Caller, vlm_bundle: Path, tmp_path: Path
 ) -> None:
@@ -194,18 +221,18 @@ def test_the_command_on_the_device(
     planned_for(d2, bundle)
     told = device(monkeypatch, version)
     entries = b"getPluginCreators\0getCreators"  # no library is for both; this file is no library
-    library = plugin(bundle / "plugins", entries)
+    library = installed(monkeypatch, bundle.with_name("installed"), entries)
     answer = d2("build", bundle)
     assert answer.code == 0, answer.err
     assert (bundle / "engines" / "vision.plan").read_bytes() == b"engine of " + version.encode()
     assert told.parsed == bundle / "onnx" / "vision.tensorrt.onnx"
     assert f"Engines for {AGX}, TensorRT {version}:" in answer.out
-    assert f"--dynamicPlugins=plugins/{LIBRARY}" in answer.out
+    assert f"--dynamicPlugins={library}" in answer.out
     built = read_built(read_bundle(bundle))
     assert built is not None
     assert (built.tensorrt, built.gpu.name, built.target) == (version, "Orin", AGX)
     assert built.plugin == f"plugins/{LIBRARY}"
-    assert library.is_file()
+    assert (bundle / built.plugin).read_bytes() == library.read_bytes()
     assert "building engines/vision.plan, fp32" in (bundle / "engines" / "build.log").read_text()
 
 
@@ -213,7 +240,7 @@ def test_an_unchanged_build_builds_nothing(
     d2: Caller, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned_for(d2, bundle)
-    plugin(bundle / "plugins")
+    installed(monkeypatch, bundle.with_name("installed"))
     device(monkeypatch)
     assert d2("build", bundle).code == 0
     again = device(monkeypatch)
@@ -234,7 +261,7 @@ def test_what_changed_is_built_again(
     d2: Caller, bundle: Path, change: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned_for(d2, bundle)
-    library = plugin(bundle / "plugins")
+    library = installed(monkeypatch, bundle.with_name("installed"))
     device(monkeypatch)
     assert d2("build", bundle).code == 0
     options: list[str] = []
@@ -257,7 +284,7 @@ def test_weights_that_changed_are_not_built(
     d2: Caller, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned_for(d2, bundle)
-    plugin(bundle / "plugins")
+    installed(monkeypatch, bundle.with_name("installed"))
     told = device(monkeypatch)
     (weights,) = (bundle / "onnx").glob("*.safetensors")
     content = bytearray(weights.read_bytes())
@@ -272,7 +299,7 @@ def test_each_misfit_is_named_with_its_remedy(
     d2: Caller, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert d2("build", bundle, "--target", "jetson-thor").code == 3
-    plugin(bundle / "plugins", b"getPluginCreators")
+    library = installed(monkeypatch, bundle.with_name("installed"), b"getPluginCreators")
     device(monkeypatch, "10.3", H100)
     message = why_not(d2("build", bundle))
     assert message == (
@@ -282,7 +309,7 @@ def test_each_misfit_is_named_with_its_remedy(
         f"      For this machine, run: d2export build {bundle} --target auto\n"
         "    TensorRT 10.3 is not one that jetson-thor can have: 10.13 to 11\n"
         "      Install one of these, or pass --target auto on the device itself.\n"
-        f"    the plugin {bundle / 'plugins' / LIBRARY} does not export getCreators, which "
+        f"    the plugin {library} does not export getCreators, which "
         "TensorRT 10 calls\n"
         "      It was built for another TensorRT. Where TensorRT and the CUDA toolkit are, run: "
         "cd plugins && cmake --preset jetson-orin && cmake --build --preset jetson-orin "
@@ -296,7 +323,7 @@ def test_another_module_of_the_same_name_is_seen_by_its_memory(
     d2: Caller, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned_for(d2, bundle)
-    plugin(bundle / "plugins")
+    installed(monkeypatch, bundle.with_name("installed"))
     device(monkeypatch, gpu=Device("Orin", (8, 7), 7620 * 2**20, True))
     assert f"the engines are for {AGX}, this machine has a GPU Orin" in why_not(d2("build", bundle))
     assert d2("build", bundle, "--target", "auto").code == 0
@@ -308,7 +335,7 @@ def test_an_opset_that_its_parser_does_not_read(
     out = tmp_path / "bundle"
     export(ExportOptions(str(small_checkpoint), keep="3", opset=20), out)
     planned_for(d2, out)
-    plugin(out / "plugins", b"getPluginCreators\0getCreators")
+    installed(monkeypatch, tmp_path / "installed", b"getPluginCreators\0getCreators")
     device(monkeypatch, "8.6.1")
     message = why_not(d2("build", out))
     assert "vision.tensorrt.onnx has opset 20, TensorRT 8.6.1 reads up to 17\n" in message

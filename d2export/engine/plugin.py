@@ -25,11 +25,10 @@ MACHINES = {62: "x86_64", 183: "aarch64"}
 ELF_MACHINE = slice(18, 20)
 
 
-def find_library(folder: Path | None = None) -> Path | None:
-    """The plugin library of a bundle's folder `plugins`, else of this installation."""
-    places = [folder] if folder is not None else []
-    places += [Path(package) / "lib" for package in d2export.__path__]
-    return next((place / LIBRARY for place in places if (place / LIBRARY).is_file()), None)
+def find_library() -> Path | None:
+    """The library of this installation; never a bundle's, which may come from anywhere."""
+    places = (Path(package) / "lib" / LIBRARY for package in d2export.__path__)
+    return next((place for place in places if place.is_file()), None)
 
 
 def misfit(library: Path | None, api: TensorRTApi) -> Misfit | None:

@@ -68,12 +68,8 @@ def test_one_that_cannot_be_read(tmp_path: Path) -> None:
     assert found.problem.endswith("cannot be read: Is a directory")
 
 
-def test_the_bundles_own_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = library(tmp_path / "package" / "lib")
+def test_it_is_the_installations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(d2export, "__path__", [str(tmp_path / "package")])
-    assert find_library() == package
-    assert find_library(tmp_path / "plugins") == package
-    own = library(tmp_path / "plugins")
-    assert find_library(tmp_path / "plugins") == own
-    monkeypatch.setattr(d2export, "__path__", [])
     assert find_library() is None
+    installed = library(tmp_path / "package" / "lib")
+    assert find_library() == installed
