@@ -223,7 +223,10 @@ def test_pictures_that_cannot_be_used(
         (("--keep", "300%"), "--keep is 300%: a share lies between 0.1% and 100%"),
         (("--opset", "16"), "--opset is 16, expected 17 to 24\n  TensorRT 8.6 reads up to 17"),
         (("--opset", "99"), "--opset is 99, expected 17 to 24\n  TensorRT 8.6 reads up to 17"),
-        (("--precision", "int3"), "--precision is 'int3', expected one of fp32, fp16, bf16, int8\n"),
+        (
+            ("--precision", "int3"),
+            "--precision is 'int3', expected one of fp32, fp16, bf16, int8\n",
+        ),
         (("--importance", "foo"), "--importance is 'foo', expected one of cls, text, uniform for "),
         (("--seed", "-1"), "--seed is -1, expected 0 or more\n  Leave it out"),
         (("--set", "alpha=2"), "alpha is 2.0, expected a number from 0 to 1"),
