@@ -32,6 +32,8 @@ from d2export.cli_eval import (
 from d2export.cli_options import (
     Budget,
     BundleArg,
+    CalibrationFolder,
+    CalibrationPrompts,
     Force,
     HardwareCompatible,
     Images,
@@ -55,6 +57,7 @@ from d2export.cli_options import (
     RandomWeights,
     ReferencePrompt,
     Revision,
+    Scales,
     Scope,
     Seed,
     SelectorName,
@@ -132,6 +135,9 @@ def build(
     prune_layer: PruneLayer = 2,
     prior: PriorFile = None,
     precision: Precision = "fp32",
+    scales: Scales = None,
+    calib: CalibrationFolder = None,
+    prompts: CalibrationPrompts = None,
     opset: Opset = 17,
     image: Images = None,
     prompt: ReferencePrompt = None,
@@ -154,7 +160,7 @@ def build(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Export, check and time a model; or check and time BUNDLE, or build its engines."""
+    """Export, check and time a model, or BUNDLE; build its engines."""
     engines = engine_request(ctx, bundle)
     if bundle is not None:
         hint = "Leave one of the two out; a model to export goes behind --model."
@@ -185,7 +191,7 @@ def build(
         output,
         provider=provider,
         threads=threads,
-        progress=progress_of(BUILD_STAGES, quiet, verbose),
+        progress=progress_of(BUILD_STAGES + (calib is not None), quiet, verbose),
     )
     text = f"{report.text()}\n\nThe kept tokens, drawn: {output / 'pictures'}"
     text += f"\nAll of this to look at: {output / 'report.html'}"
@@ -215,6 +221,9 @@ def export(
     prune_layer: PruneLayer = 2,
     prior: PriorFile = None,
     precision: Precision = "fp32",
+    scales: Scales = None,
+    calib: CalibrationFolder = None,
+    prompts: CalibrationPrompts = None,
     opset: Opset = 17,
     image: Images = None,
     prompt: ReferencePrompt = None,
@@ -234,7 +243,8 @@ def export(
     from d2export.pipeline import export as export_bundle
 
     options = _options(ctx)
-    bundle = export_bundle(options, output, progress=progress_of(EXPORT_STAGES, quiet, verbose))
+    stages = EXPORT_STAGES + (calib is not None)
+    bundle = export_bundle(options, output, progress=progress_of(stages, quiet, verbose))
     finish(bundle.manifest.to_json(), summary(bundle), as_json)
 
 

@@ -85,9 +85,12 @@ def build_engine(
     cache = None if plan.timing_cache is None else Path(plan.timing_cache)
     if cache is not None:
         _use_timing_cache(config, cache, log)
-    if plan.progress_monitor:
-        config.progress_monitor = monitor(trt, progress)
+    watch = monitor(trt, progress) if plan.progress_monitor else None
+    if watch is not None:
+        config.progress_monitor = watch
     built = builder.build_serialized_network(network, config)
+    if watch is not None and watch.interrupted:
+        raise KeyboardInterrupt
     if built is None:
         raise log.failure(f"TensorRT {trt.__version__} cannot build {plan.engine} from {onnx}")
     write_whole(engine, memoryview(built))

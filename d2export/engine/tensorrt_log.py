@@ -51,12 +51,17 @@ class Log:
 
 
 def monitor(trt: Any, progress: Progress) -> Any:
-    """An `IProgressMonitor` that notes the builder's main phases and how far they are."""
+    """An `IProgressMonitor` that notes the builder's main phases and how far they are.
+
+    Ctrl-C ends the build at the next step: TensorRT drops exceptions, so it is noted in
+    `interrupted`.
+    """
 
     class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
         def __init__(self) -> None:
             trt.IProgressMonitor.__init__(self)
             self.steps: dict[str, int] = {}
+            self.interrupted = False
 
         def phase_start(self, phase_name: str, parent_phase: str | None, num_steps: int) -> None:
             if parent_phase is None:
@@ -66,11 +71,17 @@ def monitor(trt: Any, progress: Progress) -> Any:
                 progress.detail(f"  TensorRT: {parent_phase}: {phase_name}")
 
         def step_complete(self, phase_name: str, step: int) -> bool:
+            try:
+                self._say(phase_name, step)
+            except KeyboardInterrupt:
+                self.interrupted = True
+            return not self.interrupted
+
+        def _say(self, phase_name: str, step: int) -> None:
             steps = self.steps.get(phase_name, 0)
             done = step + 1
             if steps >= STEPS_SAID and done * STEPS_SAID // steps > step * STEPS_SAID // steps:
                 progress.note(f"  TensorRT: {phase_name}: {done} of {steps}")
-            return True  # go on
 
         def phase_finish(self, phase_name: str) -> None:
             self.steps.pop(phase_name, None)

@@ -12,7 +12,7 @@ import pytest
 from d2export.engine.build_options import BuildOptions, parse_bytes
 from d2export.engine.builder_plan import EnginePlan, plan_engine
 from d2export.engine.target import MIB
-from d2export.engine.targets import target
+from d2export.engine.targets import target, targets
 from d2export.engine.tensorrt_api import APIS, api_of, parse_version
 from d2export.errors import D2ExportError, EnvironmentMismatch, UsageError
 from tests.engine import tensorrt_headers as headers
@@ -169,6 +169,12 @@ def test_a_graph_that_the_parser_does_not_read_is_refused(
         plan(version, vision_graph(opset=opset + 1))
     assert f"has opset {opset + 1}, TensorRT " in raised.value.problem
     assert raised.value.hint == f"Export again with --opset {opset}."
+
+
+@pytest.mark.parametrize("name", targets())
+def test_targets_have_the_opset_of_the_tensorrt_to_expect(name: str) -> None:
+    found = target(name)
+    assert found.opset == api_of(found.tensorrt.expected).opset
 
 
 MISFITS = [

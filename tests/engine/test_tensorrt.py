@@ -245,6 +245,19 @@ def test_progress(onnx: Path, library: Path) -> None:
     ]
 
 
+def test_ctrl_c_ends_a_build(onnx: Path, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress = Progress(level="quiet")
+
+    def note(text: str) -> None:
+        if text.endswith("4 of 8"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(progress, "note", note)
+    with pytest.raises(KeyboardInterrupt):
+        build(module("10.3"), plan((10, 3)), onnx, library, progress=progress)
+    assert not (onnx.parent / "engines").exists()
+
+
 def test_an_engine_that_cannot_be_written(onnx: Path, library: Path) -> None:
     (onnx.parent / "engines").write_text("in the way")
     with pytest.raises(OutputError, match=r"cannot write .*vision\.plan: "):
