@@ -5,22 +5,29 @@ from __future__ import annotations
 import typer
 
 from d2export.cli_options import (
+    Alpha,
     BundleArg,
     CalibrationPrompt,
+    CalibrationPrompts,
     ForceFile,
     Json,
+    KeepFp16Below,
     Limit,
+    Method,
+    NoSmoothing,
+    Percentile,
     PictureFolder,
     PriorOutput,
     Provider,
     Quiet,
+    ScalesOutput,
     Threads,
     Verbose,
 )
 from d2export.cli_output import finish, progress_of
 
 calibrate = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Measure what a build can take: a prior."
+    no_args_is_help=True, rich_markup_mode=None, help="Measure what a build can take."
 )
 
 
@@ -51,5 +58,43 @@ def calibrate_prior(
         provider=provider,
         threads=threads,
         progress=progress_of(1, quiet, verbose),
+    )
+    finish(found.to_json(), found.text(), as_json)
+
+
+@calibrate.command("int8")
+def calibrate_int8(
+    bundle: BundleArg,
+    images: PictureFolder,
+    output: ScalesOutput,
+    prompts: CalibrationPrompts = None,
+    method: Method = "best",
+    percentile: Percentile = 99.99,
+    alpha: Alpha = 0.5,
+    no_smoothing: NoSmoothing = False,
+    keep_fp16_below: KeepFp16Below = None,
+    limit: Limit = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    force: ForceFile = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+) -> None:
+    """Measure INT8 scales on pictures and prompts, with an FP32 bundle."""
+    from d2export.calibration import int8
+    from d2export.calibration.int8_settings import Settings
+
+    found = int8.calibrate_int8(
+        bundle,
+        images,
+        output,
+        prompts=prompts,
+        limit=limit,
+        settings=Settings(method, percentile, None if no_smoothing else alpha, keep_fp16_below),
+        force=force,
+        provider=provider,
+        threads=threads,
+        progress=progress_of(None, quiet, verbose),
     )
     finish(found.to_json(), found.text(), as_json)

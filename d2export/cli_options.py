@@ -21,6 +21,14 @@ CalibrationPrompt = Annotated[
     str | None, typer.Option("--prompt", help="Asked about each picture.")
 ]
 Limit = Annotated[int | None, typer.Option(help="The first so many pictures; default: all.")]
+ScalesOutput = Annotated[Path, typer.Option("-o", "--output", help="File of the new scales.")]
+Method = Annotated[str, typer.Option(help="How ranges are chosen: best, max, percentile, entropy.")]
+Percentile = Annotated[float, typer.Option(help="Method percentile: what does not saturate.")]
+Alpha = Annotated[float, typer.Option(help="SmoothQuant: what the weights take, 0 to 1.")]
+NoSmoothing = Annotated[bool, typer.Option("--no-smoothing", help="Leave SmoothQuant out.")]
+KeepFp16Below = Annotated[
+    float | None, typer.Option(help="Products with a larger error, in dB, stay FP16: 30.")
+]
 PriorOutput = Annotated[Path, typer.Option("-o", "--output", help="File of the new prior.")]
 ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file; start over.")]
 Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]
@@ -49,7 +57,16 @@ PriorFile = Annotated[
 ReferencePrompt = Annotated[
     str | None, typer.Option("--prompt", help="Scope vlm: prompt of the stored answers.")
 ]
-Precision = Annotated[str, typer.Option(help="fp32, fp16 or bf16.")]
+Precision = Annotated[str, typer.Option(help="fp32, fp16, bf16, or int8 with --scales or --calib.")]
+Scales = Annotated[
+    Path | None, typer.Option(help="Precision int8: file that `calibrate int8` wrote.")
+]
+CalibrationFolder = Annotated[
+    Path | None, typer.Option("--calib", help="Precision int8: folder of pictures to measure on.")
+]
+CalibrationPrompts = Annotated[
+    Path | None, typer.Option("--prompts", help="Asked about the pictures, one on each line.")
+]
 Opset = Annotated[int, typer.Option(help="ONNX opset, 17 to 24.")]
 Images = Annotated[
     list[Path] | None, typer.Option("--image", help="Picture to check with; may be repeated.")

@@ -12,7 +12,7 @@ from typing import Any
 from d2export import __version__
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.calibration.int8_scales import Inputs, Int8Scales
-from d2export.calibration.int8_segment_scales import Settings, measure_segment
+from d2export.calibration.int8_segment_scales import measure_segment
 from d2export.calibration.int8_segments import (
     Arrays,
     Samples,
@@ -21,6 +21,7 @@ from d2export.calibration.int8_segments import (
     evenly,
     segments_of,
 )
+from d2export.calibration.int8_settings import Settings
 from d2export.calibration.pictures import named, picture_files, text_name
 from d2export.calibration.prior import PROMPT
 from d2export.errors import ImageError, OutputError, UsageError
@@ -173,7 +174,7 @@ class _Measuring:
             prompts=None
             if self.prompts is None
             else Inputs(len(self.prompts), _digest(text.encode() for text in self.prompts)),
-            method=settings.method,
+            method=settings.method,  # type: ignore[arg-type]
             percentile=settings.percentile,
             alpha=settings.alpha,
             keep_fp16_below=settings.keep_fp16_below,
@@ -242,10 +243,11 @@ class _Measuring:
 def _pictures(folder: Path, limit: int | None) -> list[Path]:
     """The picture files; each can be read."""
     files = picture_files(folder, limit)
-    if len(files) < FEWEST_PICTURES:
+    different = len({hashlib.sha256(file.read_bytes()).digest() for file in files})
+    if different < FEWEST_PICTURES:
         raise UsageError(
-            f"{folder} has {plural(len(files), 'picture')} to calibrate on, expected at least "
-            f"{FEWEST_PICTURES}",
+            f"{folder} has {plural(different, 'picture')} to calibrate on, equal ones counted "
+            f"once, expected at least {FEWEST_PICTURES}",
             "A range from a few pictures fits no others. Pass a folder with more, such as the "
             "model will see.",
         )

@@ -18,10 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.calibration.int8_histogram import Histogram
-from d2export.calibration.int8_ranges import PERCENTILE, RULES, Method, Rule, range_of
+from d2export.calibration.int8_ranges import RULES, Rule, range_of
 from d2export.calibration.int8_scales import ProductScale, weight_digest
 from d2export.calibration.int8_segments import Arrays, Segment
-from d2export.calibration.int8_smoothing import ALPHA, smoothing_exponents
+from d2export.calibration.int8_settings import Settings
+from d2export.calibration.int8_smoothing import smoothing_exponents
 from d2export.export.quantize_products import Float32, Product
 from d2export.export.quantize_weights import NarrowWeight, activation_scale, round_trip
 from d2export.models.safetensors_file import TensorRef
@@ -29,16 +30,6 @@ from d2export.models.safetensors_file import TensorRef
 ROWS_COMPARED = 512  # of an activation, evenly spaced, for the error of a product
 
 Pass = Callable[[], Iterator[Arrays]]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a calibration is made; see `int8_scales.Int8Scales`."""
-
-    method: Method = "best"
-    percentile: float = PERCENTILE
-    alpha: float | None = ALPHA
-    keep_fp16_below: float | None = None
 
 
 @dataclass(frozen=True)
@@ -185,7 +176,7 @@ def _forms(
 
 
 def _find_ranges(forms: Sequence[_Form], everything: Pass, settings: Settings) -> None:
-    rules: tuple[Rule, ...] = RULES if settings.method == "best" else (settings.method,)
+    rules = tuple(rule for rule in RULES if settings.method in (rule, "best"))
     if rules == ("max",):
         for form in forms:
             form.tried["max"] = _Trial(float(form.channels.max()))
