@@ -82,10 +82,10 @@ def calibrate_int8(
     verbose: Verbose = False,
 ) -> None:
     """Measure INT8 scales on pictures and prompts, with an FP32 bundle."""
-    from d2export.calibration import int8
     from d2export.calibration.int8_settings import Settings
+    from d2export.quantizing import calibrate as measure
 
-    found = int8.calibrate_int8(
+    found = measure(
         bundle,
         images,
         output,

@@ -1,27 +1,44 @@
-"""INT8 of a build: scales from a file, or measured before the export."""
+"""INT8: what `calibrate int8` does, and what a build does before its graphs are written.
+
+Imports what needs torch and onnx when it is needed, so that this can be imported without.
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from d2export.bundle.folder import write_manifest
-from d2export.calibration.int8 import calibrate_int8
-from d2export.calibration.int8_scales import Int8Scales, check_scales, read_scales
 from d2export.description import SCALES, manifest_of
-from d2export.models.safetensors_file import TensorRef
+from d2export.errors import EnvironmentMismatch
 from d2export.options import ExportOptions
 from d2export.progress import Progress
 from d2export.verify.tables import plural
 
 if TYPE_CHECKING:
+    from d2export.calibration.int8 import Calibrated
+    from d2export.calibration.int8_scales import Int8Scales
     from d2export.vision_scope import VisionScope
     from d2export.vlm_scope import VlmScope
 
 QUIET = Progress(level="quiet")
+
+
+def calibrate(
+    bundle: Path | str, images: Path | str, output: Path | str, **options: Any
+) -> Calibrated:
+    """Measure scales on pictures: `calibration.int8.calibrate_int8`, and its errors.
+
+    Raises:
+        EnvironmentMismatch: a package is missing.
+    """
+    with _needs_export_packages():
+        from d2export.calibration.int8 import calibrate_int8
+    return calibrate_int8(bundle, images, output, **options)
 
 
 def given_scales(options: ExportOptions) -> Int8Scales | None:
@@ -30,7 +47,11 @@ def given_scales(options: ExportOptions) -> Int8Scales | None:
     Raises:
         UsageError: the file cannot be read.
     """
-    return read_scales(options.scales) if options.scales is not None else None
+    if options.scales is None:
+        return None
+    from d2export.calibration.int8_scales import read_scales
+
+    return read_scales(options.scales)
 
 
 def store_scales(
@@ -51,20 +72,16 @@ def store_scales(
     if given is None:
         return _measured(scope, folder, target, progress)
     assert scope.options.scales is not None
-    check_weights(given, scope.options.scales, scope.refs)
+    from d2export.calibration.int8_scales import check_scales
+    from d2export.export.quantize_products import product_names
+
+    check_scales(given, scope.options.scales, product_names(scope.refs), scope.refs)
     shutil.copyfile(scope.options.scales, target)
     progress.note(
         f"  {len(given.narrow)} of {plural(len(given.products), 'product')} in INT8, calibrated on "
         f"{plural(given.pictures.count, 'picture')}"
     )
     return given
-
-
-def check_weights(scales: Int8Scales, path: Path, refs: Mapping[str, TensorRef]) -> None:
-    """Raise a UsageError unless scales were measured on these weights."""
-    from d2export.export.quantize_products import product_names
-
-    check_scales(scales, path, product_names(refs), refs)
 
 
 def _measured(
@@ -81,9 +98,18 @@ def _measured(
         weights = whole.write_graphs()
         write_manifest(scratch, manifest_of(scratch, plain, source, weights, scope.prior, []))
         assert options.calib is not None
-        found = calibrate_int8(
-            scratch, options.calib, target, prompts=options.prompts, progress=QUIET
-        )
+        found = calibrate(scratch, options.calib, target, prompts=options.prompts, progress=QUIET)
         progress.note(found.text().replace(str(target), SCALES))
         shutil.rmtree(scratch)
     return found.scales
+
+
+@contextmanager
+def _needs_export_packages() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise EnvironmentMismatch(
+            f"calibrating needs the package {error.name}, which is not installed",
+            "Run: pip install 'd2export[export,ort]'. The device needs none of it.",
+        ) from None
