@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from d2export.pruning.parameters import PruneParameters
-from tests.plugins.drivers import DTYPES, Drivers
+from tests.plugins.drivers import DTYPES, ORDERS, Drivers
 from tests.plugins.drivers import Parameters as CParameters
-from tests.plugins.prompt_drivers import core
+from tests.plugins.prompt_drivers import core, phases
 from tests.prompt_cases import Prompt, expected, large_prompt, random_prompt, small_prompt
 from tests.selection_cases import BEYOND_FLOAT16, FLAVOURS
 
@@ -20,8 +20,10 @@ PROMPTS = 30  # of each flavour, in each dtype
 def check(
     drivers: Drivers, prompt: Prompt, dtype: str, parameters: PruneParameters, turn: int
 ) -> None:
-    wanted = expected(prompt, parameters)
-    assert core(drivers, prompt, dtype, parameters, narrow=turn % 5 == 0) == wanted, parameters
+    wanted, narrow = expected(prompt, parameters), turn % 5 == 0
+    assert core(drivers, prompt, dtype, parameters, narrow) == wanted, parameters
+    blocks, order = 1 + turn % 4, ORDERS[turn % len(ORDERS)]
+    assert phases(drivers, prompt, dtype, parameters, narrow, blocks, order) == wanted, parameters
 
 
 @pytest.mark.parametrize("flavour", FLAVOURS)

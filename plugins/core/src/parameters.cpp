@@ -49,6 +49,14 @@ std::int32_t Parameters::pivots(std::int32_t kept) const noexcept {
     return rules::share_of(pivot_ratio, kept);
 }
 
+std::int32_t PositionsParameters::most_joining(std::int32_t tokens) const noexcept {
+    std::int32_t most = 0;
+    for (std::int32_t count = 0; count <= kept(tokens); ++count) {
+        most = std::max(most, pivots_block ? count : count - pivots(count));
+    }
+    return most;
+}
+
 std::string Parameters::fault() const {
     if (std::string budget = Budget::fault(); !budget.empty()) {
         return budget;

@@ -12,16 +12,6 @@
 namespace d2export {
 namespace {
 
-// Room for the walk through any image of so many tokens or fewer.
-std::int32_t most_joining(std::int32_t tokens, const Parameters& parameters) noexcept {
-    std::int32_t most = 0;
-    for (std::int32_t kept = 0; kept <= parameters.kept(tokens); ++kept) {
-        const std::int32_t pivots = parameters.pivots_block ? 0 : parameters.pivots(kept);
-        most = std::max(most, kept - pivots);
-    }
-    return most;
-}
-
 struct Work {
     Scratch scratch;
     float* scores;             // [T]
@@ -30,13 +20,13 @@ struct Work {
     std::uint8_t* stays;       // [V]
     Walk walk;
 
-    Work(const PromptShape& shape, const Parameters& parameters, void* memory) noexcept
+    Work(const PromptShape& shape, const PositionsParameters& parameters, void* memory) noexcept
         : scratch(memory),
           scores(scratch.take<float>(static_cast<std::size_t>(shape.length))),
           keys(scratch.take<std::uint64_t>(static_cast<std::size_t>(shape.tokens))),
           reordered(scratch.take<std::uint64_t>(static_cast<std::size_t>(shape.tokens))),
           stays(scratch.take<std::uint8_t>(static_cast<std::size_t>(shape.tokens))),
-          walk(most_joining(shape.tokens, parameters), shape.channels, scratch) {}
+          walk(parameters.most_joining(shape.tokens), shape.channels, scratch) {}
 };
 
 void score(const PromptShape& shape, const PromptInputs& inputs, float eps,

@@ -5,8 +5,8 @@
 
 namespace d2export::cuda {
 
-// For an op and features of this type. Launched cooperatively with a Problem, in blocks of kThreads
-// threads.
+// For an op and features of this type. Launched cooperatively with a Problem, or with a
+// PromptProblem for D2PrunePositions, in blocks of kThreads threads.
 const void* kernel_of(Rule rule, DataType type) noexcept;
 
 }  // namespace d2export::cuda

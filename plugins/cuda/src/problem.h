@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "d2export/parameters.h"
+#include "d2export/prompt.h"
 #include "d2export/rule_parameters.h"
 #include "d2export/tensors.h"
 
@@ -20,13 +21,25 @@ inline constexpr std::int32_t kColumnTile = 32;    // tokens they are multiplied
 inline constexpr std::int32_t kSplitBytes = 1024;  // of each row, in one item of work
 inline constexpr std::size_t kAlignment = 256;     // bytes, of the arrays of a workspace
 
-// The ops. All but the first compare all pairs of tokens.
-enum class Rule : std::int32_t { kD2, kMaxMin, kDpp, kDeduplicate };
+// The ops. MaxMinPrune, DppPrune and DeduplicatePrune compare all pairs of tokens.
+enum class Rule : std::int32_t { kD2, kMaxMin, kDpp, kDeduplicate, kPositions };
 
 constexpr Rule rule_of(const Parameters&) noexcept { return Rule::kD2; }
 constexpr Rule rule_of(const MaxMinParameters&) noexcept { return Rule::kMaxMin; }
 constexpr Rule rule_of(const DppParameters&) noexcept { return Rule::kDpp; }
 constexpr Rule rule_of(const DeduplicateParameters&) noexcept { return Rule::kDeduplicate; }
+constexpr Rule rule_of(const PositionsParameters&) noexcept { return Rule::kPositions; }
+
+// One picture's part of the arrays over all pictures, and its pivots.
+struct Segment {
+    std::int32_t first;  // of its tokens
+    std::int32_t tokens;
+    std::int32_t word;      // first of its bits
+    std::int32_t pivots;    // all tokens where all stay
+    std::int32_t panel;     // first of its panel
+    std::int32_t pitch;     // of a row of its products
+    std::int64_t products;  // first of its products
+};
 
 // Where D2Prune's walk through one picture stands.
 struct Progress {
@@ -100,6 +113,25 @@ struct Problem {
     bool pivots_block;
 };
 
+// A prompt for D2PrunePositions. Its pictures are images of the prompt, one after the other in
+// arrays over all visual tokens: shape.batch is I, shape.tokens V, wanted n, words those of all
+// images; the diagonals are [I]; capacity, pitch and pivots are the segments'. Tokens are numbered
+// within their image, keys among all.
+struct PromptProblem : Problem {
+    Integers visual_positions;
+    Integers image_lengths;
+    std::int32_t* positions;  // [T - V + n]
+    std::int32_t length;      // T
+    std::int32_t surviving;   // T - V + n
+    std::int64_t keep;
+    std::int64_t keep_permille;
+    float pivot_ratio;
+
+    Segment* segments;    // [I]
+    std::uint32_t* gone;  // [T / kWord], a bit per position
+    std::int32_t* left;   // [1], tokens that the images leave over, or less than 0
+};
+
 // Extents and attributes filled in, arrays laid out from `memory` on, which is aligned to
 // kAlignment; with null memory, only their sizes are right.
 Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters, void* memory,
@@ -110,5 +142,8 @@ Problem lay_out(const Shape& shape, DataType type, const DppParameters& paramete
                 std::size_t* bytes) noexcept;
 Problem lay_out(const Shape& shape, DataType type, const DeduplicateParameters& parameters,
                 void* memory, std::size_t* bytes) noexcept;
+PromptProblem lay_out(const PromptShape& shape, DataType type,
+                      const PositionsParameters& parameters, void* memory,
+                      std::size_t* bytes) noexcept;
 
 }  // namespace d2export::cuda

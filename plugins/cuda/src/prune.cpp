@@ -2,46 +2,11 @@
 
 #include "d2export/cuda.h"
 #include "kernel.h"
+#include "launch.h"
 #include "problem.h"
 
 namespace d2export::cuda {
 namespace {
-
-// What a call of CUDA returned. An error is the caller's from here on; left behind as the thread's
-// last error, it would seem to be that of the next launch, whose ever that is.
-cudaError_t taken(cudaError_t status) noexcept {
-    if (status != cudaSuccess) {
-        static_cast<void>(cudaGetLastError());
-    }
-    return status;
-}
-
-// How many blocks of the kernel the current GPU runs at once: more than none.
-cudaError_t count_resident(const void* kernel, std::int64_t* blocks) noexcept {
-    int device = 0;
-    int processors = 0;
-    int of_each = 0;
-    cudaError_t status = taken(cudaGetDevice(&device));
-    if (status == cudaSuccess) {
-        status = taken(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device));
-    }
-    if (status == cudaSuccess) {
-        status =
-            taken(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&of_each, kernel, kThreads, 0));
-    }
-    *blocks = static_cast<std::int64_t>(processors) * of_each;
-    return status == cudaSuccess && *blocks < 1 ? cudaErrorInvalidConfiguration : status;
-}
-
-// Where the arrays of a workspace start.
-void* aligned(void* memory) noexcept {
-    const std::uintptr_t over = reinterpret_cast<std::uintptr_t>(memory) % kAlignment;
-    return static_cast<unsigned char*>(memory) + (kAlignment - over) % kAlignment;
-}
-
-std::string excess(const std::string& found, std::int64_t limit) {
-    return "features has " + found + ", expected at most " + std::to_string(limit);
-}
 
 // Blocks that have work in some phase, of one picture.
 std::int64_t useful_blocks(Rule rule, const Problem& problem) noexcept {
@@ -58,10 +23,10 @@ std::int64_t useful_blocks(Rule rule, const Problem& problem) noexcept {
 template <typename Attributes>
 std::string fault(const Shape& shape) {
     if (shape.tokens > kMaxTokens) {
-        return excess(std::to_string(shape.tokens) + " tokens", kMaxTokens);
+        return excess("features has " + std::to_string(shape.tokens) + " tokens", kMaxTokens);
     }
     if (shape.channels > kMaxChannels) {
-        return excess(std::to_string(shape.channels) + " channels", kMaxChannels);
+        return excess("features has " + std::to_string(shape.channels) + " channels", kMaxChannels);
     }
     const std::int64_t tokens = std::max(shape.tokens, 0);
     const std::int64_t side =
@@ -70,7 +35,7 @@ std::string fault(const Shape& shape) {
                                          ? kMaxItems / std::max<std::int64_t>(tokens, kTile)
                                          : kMaxPairs / (side * side);
     if (shape.batch > batch_limit) {
-        return excess("a batch of " + std::to_string(shape.batch) + " pictures of " +
+        return excess("features has a batch of " + std::to_string(shape.batch) + " pictures of " +
                           std::to_string(shape.tokens) + " tokens",
                       batch_limit) +
                " of them; split the batch";
@@ -88,7 +53,7 @@ std::size_t workspace_bytes(const Shape& shape, const Attributes& attributes) no
 template <typename Attributes>
 cudaError_t prepare(DataType type) noexcept {
     cudaFuncAttributes known{};
-    return taken(cudaFuncGetAttributes(&known, kernel_of(rule_of(Attributes{}), type)));
+    return as_returned(cudaFuncGetAttributes(&known, kernel_of(rule_of(Attributes{}), type)));
 }
 
 template <typename Attributes>
@@ -104,22 +69,7 @@ cudaError_t prune(const Shape& shape, const Inputs& inputs, const Attributes& at
     problem.indices = indices;
     const Rule rule = rule_of(attributes);
     const void* const kernel = kernel_of(rule, inputs.type);
-    // All blocks of a cooperative launch run at once: no more than fit, and no more than have work.
-    std::int64_t resident = 0;
-    cudaError_t status = count_resident(kernel, &resident);
-    if (status != cudaSuccess) {
-        return status;
-    }
-    const std::int64_t useful = shape.batch * useful_blocks(rule, problem);
-    auto blocks = static_cast<unsigned>(std::min(useful, resident));
-    void* arguments[] = {&problem};
-    // Where the GPU is shared (by MPS, say) fewer fit than it says; any number gives the answer.
-    status = cudaErrorCooperativeLaunchTooLarge;
-    for (; status == cudaErrorCooperativeLaunchTooLarge && blocks > 0; blocks /= 2) {
-        status = taken(cudaLaunchCooperativeKernel(kernel, dim3(blocks), dim3(kThreads), arguments,
-                                                   0, stream));
-    }
-    return status;
+    return launch(kernel, shape.batch * useful_blocks(rule, problem), &problem, stream);
 }
 
 #define D2EXPORT_OP(Attributes)                                                       \
@@ -133,5 +83,6 @@ D2EXPORT_OP(MaxMinParameters)
 D2EXPORT_OP(DppParameters)
 D2EXPORT_OP(DeduplicateParameters)
 #undef D2EXPORT_OP
+template cudaError_t prepare<PositionsParameters>(DataType) noexcept;
 
 }  // namespace d2export::cuda

@@ -32,6 +32,10 @@ constexpr std::int32_t up(std::int32_t value, std::int32_t step) noexcept {
 
 std::size_t size(std::int32_t count) noexcept { return static_cast<std::size_t>(count); }
 
+std::int32_t splits_of(const Problem& problem) noexcept {
+    return std::max(1, up(static_cast<std::int32_t>(problem.row_bytes), kSplitBytes));
+}
+
 // What all ops have.
 Problem begin(const Shape& shape, DataType type, std::int32_t wanted,
               std::int32_t pivots) noexcept {
@@ -66,7 +70,30 @@ void take_pairs(Layout& layout, Problem& problem) noexcept {
     problem.workspace.pairs = layout.take<float>(batch * size(problem.side) * size(problem.side));
 }
 
-Problem finish(const Problem& problem, const Layout& layout, std::size_t* bytes) noexcept {
+// What D2Prune's walk works in: a panel of so many tokens, and rows of products of so many floats,
+// of all pictures together.
+void take_rounds(Layout& layout, Problem& problem, std::size_t panel, std::size_t pitch) noexcept {
+    const std::size_t tile = size(problem.shape.batch) * kTile;
+    Workspace& workspace = problem.workspace;
+    workspace.panel = layout.take<std::int32_t>(panel);
+    workspace.panel_scale = layout.take<float>(panel);
+    workspace.tile_scale = layout.take<float>(tile);
+    workspace.products = layout.take<float>(kTile * size(problem.splits) * pitch);
+    workspace.rivals = layout.take<std::uint32_t>(tile * (kTile / kWord));
+    workspace.blocked = layout.take<std::uint32_t>(tile);
+    workspace.progress = layout.take<Progress>(size(problem.shape.batch));
+    workspace.open = layout.take<std::int32_t>(1);
+}
+
+void set_rule(Problem& problem, const Parameters& parameters) noexcept {
+    problem.pivots_block = parameters.pivots_block;
+    problem.alpha = parameters.alpha;
+    problem.theta = parameters.theta;
+    problem.eps = parameters.eps;
+}
+
+template <typename Any>
+Any finish(const Any& problem, const Layout& layout, std::size_t* bytes) noexcept {
     if (bytes != nullptr) {
         *bytes = layout.bytes();
     }
@@ -79,30 +106,17 @@ Problem lay_out(const Shape& shape, DataType type, const Parameters& parameters,
                 std::size_t* bytes) noexcept {
     const std::int32_t wanted = parameters.kept(shape.tokens);
     Problem problem = begin(shape, type, wanted, parameters.pivots(wanted));
-    problem.pivots_block = parameters.pivots_block;
     problem.capacity = parameters.pivots_block ? problem.wanted : problem.wanted - problem.pivots;
     problem.pitch = up(problem.capacity, kColumnTile) * kColumnTile + kTile;
-    problem.splits = std::max(1, up(static_cast<std::int32_t>(problem.row_bytes), kSplitBytes));
-    problem.alpha = parameters.alpha;
-    problem.theta = parameters.theta;
-    problem.eps = parameters.eps;
+    problem.splits = splits_of(problem);
+    set_rule(problem, parameters);
 
     const std::size_t batch = size(shape.batch);
-    const std::size_t capacity = batch * size(problem.capacity);
-    const std::size_t tile = batch * kTile;
     Layout layout(memory);
     take_ranking(layout, problem);
     take_bits(layout, problem);
-    Workspace& workspace = problem.workspace;
-    workspace.panel = layout.take<std::int32_t>(capacity);
-    workspace.panel_scale = layout.take<float>(capacity);
-    workspace.tile_scale = layout.take<float>(tile);
-    workspace.products = layout.take<float>(tile * size(problem.splits) * size(problem.pitch));
-    workspace.rivals = layout.take<std::uint32_t>(tile * (kTile / kWord));
-    workspace.blocked = layout.take<std::uint32_t>(tile);
-    workspace.progress = layout.take<Progress>(batch);
-    workspace.diagonal = layout.take<float>(1);
-    workspace.open = layout.take<std::int32_t>(1);
+    take_rounds(layout, problem, batch * size(problem.capacity), batch * size(problem.pitch));
+    problem.workspace.diagonal = layout.take<float>(1);
     return finish(problem, layout, bytes);
 }
 
@@ -131,6 +145,44 @@ Problem lay_out(const Shape& shape, DataType type, const DppParameters& paramete
     workspace.left = layout.take<double>(tokens);
     workspace.basis = layout.take<double>(tokens * size(problem.wanted));
     workspace.offers = layout.take<Offer>(2 * batch * size(up(shape.tokens, kRowsAtOnce)));
+    return finish(problem, layout, bytes);
+}
+
+// The images' lengths are not known here: what is laid out is enough for any that add up to V, and
+// for those of any smaller shape, in which fewer tokens may have to go.
+PromptProblem lay_out(const PromptShape& shape, DataType type,
+                      const PositionsParameters& parameters, void* memory,
+                      std::size_t* bytes) noexcept {
+    const std::int32_t wanted = parameters.kept_of(shape.images, shape.tokens);
+    PromptProblem problem{};
+    static_cast<Problem&>(problem) =
+        begin({shape.images, shape.heads, shape.tokens, shape.channels}, type, wanted, 0);
+    problem.words = shape.tokens / kWord + shape.images;
+    problem.splits = splits_of(problem);
+    set_rule(problem, parameters);
+    problem.length = shape.length;
+    problem.surviving = shape.length - shape.tokens + wanted;
+    problem.keep = parameters.keep;
+    problem.keep_permille = parameters.keep_permille;
+    problem.pivot_ratio = parameters.pivot_ratio;
+
+    const std::size_t tokens = size(shape.tokens);
+    const std::size_t images = size(shape.images);
+    Layout layout(memory);
+    if (parameters.kept(shape.tokens) < shape.tokens) {
+        // An image keeps one token or more, beyond which all together keep no more than n.
+        const std::size_t most = size(parameters.most_joining(shape.tokens));
+        const std::size_t panel = std::min(images * most, size(wanted) + images);
+        Workspace& workspace = problem.workspace;
+        workspace.keys = layout.take<std::uint64_t>(tokens);
+        workspace.order = layout.take<std::int32_t>(tokens);
+        workspace.stays = layout.take<std::uint32_t>(size(problem.words));
+        take_rounds(layout, problem, panel, panel + images * (kColumnTile + kTile));
+        workspace.diagonal = layout.take<float>(images);
+        problem.segments = layout.take<Segment>(images);
+        problem.gone = layout.take<std::uint32_t>(size(up(shape.length, kWord)));
+        problem.left = layout.take<std::int32_t>(1);
+    }
     return finish(problem, layout, bytes);
 }
 

@@ -167,7 +167,8 @@ class HostBlock {
         std::deque<std::vector<Copy>> groups;
     };
     struct alignas(128) Shared {
-        unsigned char bytes[std::max(sizeof(D2Shared), sizeof(PairsShared))];
+        unsigned char
+            bytes[std::max({sizeof(D2Shared), sizeof(PairsShared), sizeof(PositionsShared)})];
     };
 
     std::int32_t index_;

@@ -40,7 +40,7 @@ class Barrier {
 };
 
 template <typename T, Rule kRule>
-void run(const Problem& problem, std::int32_t blocks, Order order) {
+void run(const ProblemOf<kRule>& problem, std::int32_t blocks, Order order) {
     Barrier barrier(blocks);
     std::vector<std::thread> threads;
     for (std::int32_t index = 0; index < blocks; ++index) {
@@ -58,11 +58,12 @@ struct Free {
     void operator()(void* memory) const noexcept { std::free(memory); }
 };
 
-using Run = void (*)(const Problem&, std::int32_t, Order);
+template <Rule kRule>
+using Run = void (*)(const ProblemOf<kRule>&, std::int32_t, Order);
 
 template <Rule kRule>
-Run run_of(DataType type) {
-    constexpr Run kRuns[] = {run<float, kRule>, run<Half, kRule>, run<BFloat16, kRule>};
+Run<kRule> run_of(DataType type) {
+    constexpr Run<kRule> kRuns[] = {run<float, kRule>, run<Half, kRule>, run<BFloat16, kRule>};
     return kRuns[static_cast<std::size_t>(type)];
 }
 
@@ -81,9 +82,26 @@ std::int32_t run_op(const Shape& shape, const Inputs& inputs, const Attributes& 
     return problem.wanted;
 }
 
+std::int32_t run_prompt(const PromptShape& shape, const PromptInputs& inputs,
+                        const PositionsParameters& parameters, std::int32_t blocks,
+                        std::int32_t order, std::int32_t* positions) {
+    std::size_t bytes = 0;
+    lay_out(shape, inputs.type, parameters, nullptr, &bytes);
+    const std::unique_ptr<void, Free> workspace(std::aligned_alloc(kAlignment, bytes));
+    std::memset(workspace.get(), 0xFF, bytes);
+    PromptProblem problem = lay_out(shape, inputs.type, parameters, workspace.get(), nullptr);
+    problem.inputs = {inputs.hidden_states, inputs.importance, inputs.prior, inputs.grid,
+                      inputs.type};
+    problem.visual_positions = inputs.visual_positions;
+    problem.image_lengths = inputs.image_lengths;
+    problem.positions = positions;
+    run_of<Rule::kPositions>(inputs.type)(problem, blocks, static_cast<Order>(order));
+    return problem.surviving;
+}
+
 template <typename T, Rule kRule>
-void run_forward(const Problem& problem, std::int32_t blocks) {
-    run<T, kRule>(problem, blocks, Order::kForward);
+void run_forward(const void* problem, std::int32_t blocks) {
+    run<T, kRule>(*static_cast<const ProblemOf<kRule>*>(problem), blocks, Order::kForward);
 }
 
 template <Rule kRule>
@@ -94,7 +112,8 @@ constexpr HostKernel kKernels[] = {run_forward<float, kRule>, run_forward<Half, 
 
 const void* kernel_of(Rule rule, DataType type) noexcept {
     constexpr const HostKernel* kOfRules[] = {kKernels<Rule::kD2>, kKernels<Rule::kMaxMin>,
-                                              kKernels<Rule::kDpp>, kKernels<Rule::kDeduplicate>};
+                                              kKernels<Rule::kDpp>, kKernels<Rule::kDeduplicate>,
+                                              kKernels<Rule::kPositions>};
     const HostKernel kernel =
         kOfRules[static_cast<std::size_t>(rule)][static_cast<std::size_t>(type)];
     return reinterpret_cast<const void*>(kernel);
@@ -114,3 +133,11 @@ D2EXPORT_RUN(d2export_run_phases, Parameters)
 D2EXPORT_RUN(d2export_run_max_min_phases, MaxMinParameters)
 D2EXPORT_RUN(d2export_run_dpp_phases, DppParameters)
 D2EXPORT_RUN(d2export_run_deduplicate_phases, DeduplicateParameters)
+
+// positions [T - V + n]. Returns their number.
+extern "C" __attribute__((visibility("default"))) std::int32_t d2export_run_positions_phases(
+    const d2export::PromptShape* shape, const d2export::PromptInputs* inputs,
+    const d2export::PositionsParameters* parameters, std::int32_t blocks, std::int32_t order,
+    std::int32_t* positions) {
+    return d2export::cuda::run_prompt(*shape, *inputs, *parameters, blocks, order, positions);
+}

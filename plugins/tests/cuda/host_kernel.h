@@ -7,6 +7,7 @@
 
 namespace d2export::cuda {
 
-using HostKernel = void (*)(const Problem& problem, std::int32_t blocks);
+// `problem` is a Problem, or a PromptProblem for D2PrunePositions.
+using HostKernel = void (*)(const void* problem, std::int32_t blocks);
 
 }  // namespace d2export::cuda

@@ -9,28 +9,12 @@
 #include <utility>
 #include <vector>
 
-#include "../../cuda/src/kernel.h"
-#include "../../cuda/src/problem.h"
-#include "d2export/cuda.h"
+#include "acted_launch.h"
 
 namespace {
 
 using namespace d2export;
-
-struct Runtime {
-    cudaError_t get_device = cudaSuccess;
-    cudaError_t get_attribute = cudaSuccess;
-    cudaError_t get_occupancy = cudaSuccess;
-    cudaError_t get_function = cudaSuccess;
-    cudaError_t launch = cudaSuccess;
-    int resident = 2;         // blocks of each of the 132 processors
-    unsigned fits = 1 << 20;  // blocks of one launch
-    cudaError_t last_error = cudaSuccess;
-    std::vector<unsigned> launches = {};  // blocks of each
-    cuda::Problem problem = {};           // of the last launch
-    const void* kernel = nullptr;         // the last asked for
-};
-Runtime runtime;
+using namespace d2export::tests;
 
 cudaError_t answer(cudaError_t status) {
     if (status != cudaSuccess) {
@@ -39,16 +23,7 @@ cudaError_t answer(cudaError_t status) {
     return status;
 }
 
-void demand(bool condition, const std::string& what) {
-    if (!condition) {
-        std::printf("FAILED: %s\n", what.c_str());
-        std::exit(1);
-    }
-}
-
 constexpr Shape kShape{/*batch=*/2, /*heads=*/1, /*tokens=*/576, /*channels=*/1024};
-const char kernels[4][3] = {};  // their addresses stand for the kernels, by rule and type
-
 template <typename Attributes = Parameters>
 Attributes parameters() {
     Attributes made;
@@ -137,47 +112,6 @@ void check_prepare() {
     demand(runtime.last_error == cudaSuccess, "its error is taken back");
 }
 
-// The arrays of an op, in no order: [first byte, byte behind the last).
-using Array = std::pair<const unsigned char*, const unsigned char*>;
-
-template <typename T>
-void add(std::vector<Array>& arrays, const T* array, std::size_t count) {
-    if (array != nullptr) {
-        const auto* const first = reinterpret_cast<const unsigned char*>(array);
-        arrays.emplace_back(first, first + count * sizeof(T));
-    }
-}
-
-std::vector<Array> arrays_of(const cuda::Problem& problem) {
-    const auto size = [](std::int32_t count) { return static_cast<std::size_t>(count); };
-    const cuda::Workspace& at = problem.workspace;
-    const std::size_t batch = size(problem.shape.batch);
-    const std::size_t tokens = batch * size(problem.shape.tokens);
-    std::vector<Array> arrays;
-    add(arrays, at.keys, tokens);
-    add(arrays, at.order, tokens);
-    add(arrays, at.stays, batch * size(problem.words));
-    add(arrays, at.panel, batch * size(problem.capacity));
-    add(arrays, at.panel_scale, batch * size(problem.capacity));
-    add(arrays, at.tile_scale, batch * cuda::kTile);
-    add(arrays, at.products, batch * size(problem.splits) * cuda::kTile * size(problem.pitch));
-    add(arrays, at.rivals, batch * cuda::kTile * (cuda::kTile / cuda::kWord));
-    add(arrays, at.blocked, batch * cuda::kTile);
-    add(arrays, at.progress, batch);
-    add(arrays, at.diagonal, 1);
-    add(arrays, at.open, 1);
-    add(arrays, static_cast<const std::uint16_t*>(at.directions), tokens * size(problem.width));
-    add(arrays, at.pairs, batch * size(problem.side) * size(problem.side));
-    add(arrays, at.nearest, tokens);
-    add(arrays, at.scale, tokens);
-    add(arrays, at.scores, tokens);
-    add(arrays, at.left, tokens);
-    add(arrays, at.basis, tokens * size(problem.wanted));
-    add(arrays, at.offers, 2 * tokens / cuda::kRowsAtOnce);
-    add(arrays, at.nearness, tokens);
-    return arrays;
-}
-
 // Wherever the workspace starts, its arrays are aligned, lie inside and do not overlap, for the
 // widest type, too.
 template <typename Attributes>
@@ -190,16 +124,9 @@ void check_workspace(std::size_t count) {
         auto* const workspace = reinterpret_cast<unsigned char*>(base + start);
         demand(prune_by(attributes, kShape, DataType::kFloat32, workspace) == cudaSuccess,
                "a launch anywhere");
-        std::vector<Array> arrays = arrays_of(runtime.problem);
+        const std::vector<Array> arrays = arrays_of(runtime.problem);
         demand(arrays.size() == count, "the arrays that the op has");
-        std::sort(arrays.begin(), arrays.end());
-        demand(arrays.front().first >= workspace && arrays.back().second <= workspace + bytes,
-               "arrays lie inside");
-        for (std::size_t i = 0; i < count; ++i) {
-            demand(reinterpret_cast<std::uintptr_t>(arrays[i].first) % 256 == 0,
-                   "arrays are aligned");
-            demand(i == 0 || arrays[i - 1].second <= arrays[i].first, "arrays do not overlap");
-        }
+        check_arrays(arrays, workspace, bytes);
     }
 }
 
@@ -265,7 +192,7 @@ void check_limits() {
 namespace d2export::cuda {
 
 const void* kernel_of(Rule rule, DataType type) noexcept {
-    return &kernels[static_cast<std::size_t>(rule)][static_cast<std::size_t>(type)];
+    return &tests::kernels[static_cast<std::size_t>(rule)][static_cast<std::size_t>(type)];
 }
 
 }  // namespace d2export::cuda
@@ -299,7 +226,13 @@ cudaError_t cudaLaunchCooperativeKernel(const void* kernel, dim3 blocks, dim3, v
                                         std::size_t, cudaStream_t) {
     runtime.kernel = kernel;
     runtime.launches.push_back(blocks.x);
-    std::memcpy(&runtime.problem, arguments[0], sizeof runtime.problem);
+    const bool is_prompt = kernel >= &kernels[4][0] && kernel <= &kernels[4][2];
+    if (is_prompt) {
+        runtime.problem = *static_cast<const cuda::PromptProblem*>(arguments[0]);
+    } else {
+        static_cast<cuda::Problem&>(runtime.problem) =
+            *static_cast<const cuda::Problem*>(arguments[0]);
+    }
     return answer(blocks.x > runtime.fits ? cudaErrorCooperativeLaunchTooLarge : runtime.launch);
 }
 
@@ -316,5 +249,6 @@ int main() {
     check_rule<MaxMinParameters>(cuda::Rule::kMaxMin, 4);
     check_rule<DppParameters>(cuda::Rule::kDpp, 10);
     check_rule<DeduplicateParameters>(cuda::Rule::kDeduplicate, 6);
+    check_positions();
     std::printf("PASSED\n");
 }

@@ -6,7 +6,6 @@
 #include "../cuda/host_kernel.h"
 
 using d2export::cuda::HostKernel;
-using d2export::cuda::Problem;
 
 extern "C" {
 
@@ -35,7 +34,7 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes*, const void*) { return cud
 cudaError_t cudaLaunchCooperativeKernel(const void* kernel, dim3 blocks, dim3, void** arguments,
                                         std::size_t, cudaStream_t) {
     const auto run = reinterpret_cast<HostKernel>(const_cast<void*>(kernel));
-    run(*static_cast<const Problem*>(arguments[0]), static_cast<std::int32_t>(blocks.x));
+    run(arguments[0], static_cast<std::int32_t>(blocks.x));
     return cudaSuccess;
 }
 

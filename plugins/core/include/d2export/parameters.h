@@ -15,7 +15,8 @@ inline constexpr int kOpVersion = 1;
 
 struct Parameters : Budget {
     static constexpr const char* kOp = kOpName;
-    static constexpr int kInputs = 4;  // features, importance, prior, grid
+    static constexpr int kInputs = 4;   // features, importance, prior, grid
+    static constexpr int kOutputs = 2;  // kept, indices
 
     float pivot_ratio = 0.7F;   // share of the kept tokens picked by importance alone
     float alpha = 0.5F;         // weight of semantic against spatial similarity
@@ -46,6 +47,11 @@ struct Parameters : Budget {
 struct PositionsParameters : Parameters {
     static constexpr const char* kOp = "D2PrunePositions";
     static constexpr int kInputs = 6;
+    static constexpr int kOutputs = 1;  // positions
+
+    // How many tokens a candidate may have to be compared with, at most, in any image of so many
+    // tokens or fewer: those that have joined the independent set, and the pivots where they block.
+    std::int32_t most_joining(std::int32_t tokens) const noexcept;
 };
 
 }  // namespace d2export

@@ -1,7 +1,8 @@
 // The attributes of the ops besides D2Prune. Names, defaults and limits are those of
 // d2export/pruning/rule_parameters.py; a test compares them.
 //
-// kInputs of an op are the first so many of features, importance, prior and grid. each() calls
+// kInputs of an op are the first so many of features, importance, prior and grid, kOutputs are kept
+// and indices. each() calls
 // visit(name, value) for each attribute of `self`, which may be const.
 #pragma once
 
@@ -15,6 +16,7 @@ namespace d2export {
 struct MaxMinParameters : Budget {
     static constexpr const char* kOp = "MaxMinPrune";
     static constexpr int kInputs = 1;
+    static constexpr int kOutputs = 2;
 
     template <typename Self, typename Visit>
     static void each(Self& self, const Visit& visit) {
@@ -26,6 +28,7 @@ struct MaxMinParameters : Budget {
 struct DppParameters : Budget {
     static constexpr const char* kOp = "DppPrune";
     static constexpr int kInputs = 2;
+    static constexpr int kOutputs = 2;
 
     template <typename Self, typename Visit>
     static void each(Self& self, const Visit& visit) {
@@ -37,6 +40,7 @@ struct DppParameters : Budget {
 struct DeduplicateParameters : Budget {
     static constexpr const char* kOp = "DeduplicatePrune";
     static constexpr int kInputs = 2;
+    static constexpr int kOutputs = 2;
 
     float important_ratio = 0.5F;  // share of the kept tokens picked by importance alone
 

@@ -4,6 +4,7 @@
 #include <type_traits>
 
 #include "block.h"
+#include "segments.h"
 
 namespace d2export::cuda {
 
@@ -46,12 +47,11 @@ D2EXPORT_HOST_DEVICE float cosine_of(float product, float scale, float other_sca
 }
 
 // The sum over all splits of one product.
-D2EXPORT_HOST_DEVICE float sum_products(const Problem& problem, std::int32_t b, std::int32_t row,
-                                        std::int32_t column) {
-    const std::int64_t plane = static_cast<std::int64_t>(kTile) * problem.pitch;
-    const float* product = problem.workspace.products +
-                           static_cast<std::int64_t>(b) * problem.splits * plane +
-                           static_cast<std::int64_t>(row) * problem.pitch + column;
+D2EXPORT_HOST_DEVICE float sum_products(const Problem& problem, const Segment& segment,
+                                        std::int32_t row, std::int32_t column) {
+    const std::int64_t plane = static_cast<std::int64_t>(kTile) * segment.pitch;
+    const float* product = problem.workspace.products + segment.products +
+                           static_cast<std::int64_t>(row) * segment.pitch + column;
     float sum = 0;
     for (std::int32_t split = 0; split < problem.splits; ++split, product += plane) {
         sum = rules::add(sum, *product);
@@ -60,26 +60,26 @@ D2EXPORT_HOST_DEVICE float sum_products(const Problem& problem, std::int32_t b, 
 }
 
 // Which tokens of the panel, and which candidates before it, candidate `row` is a neighbour of.
-template <typename T, typename Block>
-D2EXPORT_PHASE void find_neighbours(Block& block, const Problem& problem, std::int32_t b,
+template <typename T, typename Block, typename Where>
+D2EXPORT_PHASE void find_neighbours(Block& block, const Where& problem, std::int32_t b,
                                     std::int32_t row) {
     auto& shared = block.template shared<EdgesShared>();
     const Workspace& workspace = problem.workspace;
     const Progress& progress = workspace.progress[b];
-    const std::int64_t tokens = problem.shape.tokens;
-    const std::int32_t* const candidates = workspace.order + b * tokens + progress.next;
-    const std::int32_t* const panel =
-        workspace.panel + static_cast<std::int64_t>(b) * problem.capacity;
-    const float* const panel_scale =
-        workspace.panel_scale + static_cast<std::int64_t>(b) * problem.capacity;
-    const std::int32_t tile_column = problem.pitch - kTile;
+    const Segment segment = segment_of(problem, b);
+    const std::int32_t* const candidates = workspace.order + segment.first + progress.next;
+    const std::int32_t* const panel = workspace.panel + segment.panel;
+    const float* const panel_scale = workspace.panel_scale + segment.panel;
+    const std::int32_t tile_column = segment.pitch - kTile;
+    const float diagonal = diagonal_of(problem, b);
 
     block.each([&](std::int32_t thread) {
         if (thread <= row) {
-            const std::int32_t token = candidates[thread];
+            const Rows<T> rows = rows_of<T>(problem, b);
+            const std::int64_t row_of_token = row_of(problem, segment, candidates[thread]);
             shared.scale[thread] =
-                scale_of(sum_products(problem, b, thread, tile_column + thread),
-                         feature_row<T>(problem, b, token), problem.shape.channels);
+                scale_of(sum_products(problem, segment, thread, tile_column + thread),
+                         rows.first + row_of_token * rows.width, rows.width);
         }
         if (thread < kTileWords) {
             shared.rivals[thread] = 0;
@@ -89,14 +89,14 @@ D2EXPORT_PHASE void find_neighbours(Block& block, const Problem& problem, std::i
         }
     });
     block.each([&](std::int32_t thread) {
-        const float* const grid = problem.inputs.grid;
+        const float* const grid = grid_of(problem, segment);
         const std::int32_t token = candidates[row];
         const auto is_neighbour = [&](std::int32_t other, float other_scale, std::int32_t column) {
-            const float near = rules::nearness(
-                rules::add(grid[2 * token], -grid[2 * other]),
-                rules::add(grid[2 * token + 1], -grid[2 * other + 1]), *workspace.diagonal);
-            const float cosine =
-                cosine_of(sum_products(problem, b, row, column), shared.scale[row], other_scale);
+            const float near =
+                rules::nearness(rules::add(grid[2 * token], -grid[2 * other]),
+                                rules::add(grid[2 * token + 1], -grid[2 * other + 1]), diagonal);
+            const float cosine = cosine_of(sum_products(problem, segment, row, column),
+                                           shared.scale[row], other_scale);
             return rules::similarity(cosine, near, problem.alpha) > problem.theta;
         };
         for (std::int32_t k = thread; k < progress.panel; k += kThreads) {
@@ -121,14 +121,14 @@ D2EXPORT_PHASE void find_neighbours(Block& block, const Problem& problem, std::i
     });
 }
 
-template <typename T, typename Block>
-D2EXPORT_PHASE void find_edges(Block& block, const Problem& problem) {
+template <typename T, typename Block, typename Where>
+D2EXPORT_PHASE void find_edges(Block& block, const Where& problem) {
     const std::int32_t items = problem.shape.batch * kTile;
     for (std::int32_t item = block.index(); item < items; item += block.count()) {
         const std::int32_t b = item / kTile;
         const std::int32_t row = item % kTile;
         const Progress& progress = problem.workspace.progress[b];
-        if (progress.missing > 0 && progress.next + row < problem.shape.tokens) {
+        if (progress.missing > 0 && progress.next + row < segment_of(problem, b).tokens) {
             find_neighbours<T>(block, problem, b, row);
         }
     }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "block.h"
+#include "segments.h"
 
 namespace d2export::cuda {
 
@@ -9,30 +10,27 @@ struct FillShared {
     std::int32_t free_before[kThreads];  // tokens not staying, in the ranks of the threads before
 };
 
-template <typename Block>
-D2EXPORT_PHASE void mark(Block& block, const Problem& problem, std::int32_t b, std::int32_t token) {
-    block.set_bits(
-        problem.workspace.stays + static_cast<std::int64_t>(b) * problem.words + token / kWord,
-        1U << token % kWord);
+template <typename Block, typename Where>
+D2EXPORT_PHASE void mark(Block& block, const Where& problem, std::int32_t b, std::int32_t token) {
+    block.set_bits(problem.workspace.stays + segment_of(problem, b).word + token / kWord,
+                   1U << token % kWord);
 }
 
 // The walk found too few: the best of the rest, by rank, until none is missing.
-template <typename Block>
-D2EXPORT_PHASE void fill(Block& block, const Problem& problem, std::int32_t b,
-                         std::int32_t missing) {
+template <typename Block, typename Where>
+D2EXPORT_PHASE void fill(Block& block, const Where& problem, std::int32_t b, std::int32_t missing) {
     auto& shared = block.template shared<FillShared>();
-    const std::int32_t tokens = problem.shape.tokens;
-    const std::int32_t* const order =
-        problem.workspace.order + static_cast<std::int64_t>(b) * tokens;
+    const Segment segment = segment_of(problem, b);
+    const std::int32_t tokens = segment.tokens;
+    const std::int32_t* const order = problem.workspace.order + segment.first;
     // Volatile: in the last step other threads of the block set other bits of the words it reads.
-    const volatile std::uint32_t* const stays =
-        problem.workspace.stays + static_cast<std::int64_t>(b) * problem.words;
-    const std::int32_t slice = divide_up(tokens - problem.pivots, kThreads);
+    const volatile std::uint32_t* const stays = problem.workspace.stays + segment.word;
+    const std::int32_t slice = divide_up(tokens - segment.pivots, kThreads);
     const auto is_free = [&](std::int32_t rank) {
         return (stays[order[rank] / kWord] >> order[rank] % kWord & 1U) == 0U;
     };
     block.each([&](std::int32_t thread) {
-        const std::int32_t first = problem.pivots + thread * slice;
+        const std::int32_t first = segment.pivots + thread * slice;
         std::int32_t count = 0;
         for (std::int32_t rank = first; rank < smaller(first + slice, tokens); ++rank) {
             count += is_free(rank) ? 1 : 0;
@@ -51,7 +49,7 @@ D2EXPORT_PHASE void fill(Block& block, const Problem& problem, std::int32_t b,
     });
     // Threads share words of bits, but each asks about and marks the tokens of its own slice only.
     block.each([&](std::int32_t thread) {
-        const std::int32_t first = problem.pivots + thread * slice;
+        const std::int32_t first = segment.pivots + thread * slice;
         std::int32_t found = shared.free_before[thread];
         for (std::int32_t rank = first; rank < smaller(first + slice, tokens) && found < missing;
              ++rank) {

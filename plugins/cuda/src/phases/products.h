@@ -2,6 +2,7 @@
 // with the candidates before them, split over channels so that a few candidates fill the GPU.
 #pragma once
 
+#include "segments.h"
 #include "tile.h"
 
 namespace d2export::cuda {
@@ -15,15 +16,14 @@ struct ProductsItem {
     std::int32_t split;
 };
 
-template <typename T, typename Block>
-D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const ProductsItem& item) {
+template <typename T, typename Block, typename Where>
+D2EXPORT_PHASE void multiply_tile(Block& block, const Where& problem, const ProductsItem& item) {
     auto& shared = block.template shared<ProductsShared>();
     const Workspace& workspace = problem.workspace;
     const Progress& progress = workspace.progress[item.b];
-    const std::int32_t* const order =
-        workspace.order + static_cast<std::int64_t>(item.b) * problem.shape.tokens;
-    const std::int32_t* const panel =
-        workspace.panel + static_cast<std::int64_t>(item.b) * problem.capacity;
+    const Segment segment = segment_of(problem, item.b);
+    const std::int32_t* const order = workspace.order + segment.first;
+    const std::int32_t* const panel = workspace.panel + segment.panel;
     block.each([&](std::int32_t thread) {
         if (thread < kRows) {
             const bool is_row = thread < kRowTile;
@@ -34,37 +34,36 @@ D2EXPORT_PHASE void multiply_tile(Block& block, const Problem& problem, const Pr
             std::int32_t token = -1;
             if (of_panel) {
                 token = place < progress.panel ? panel[place] : -1;
-            } else if (place < kTile && progress.next + place < problem.shape.tokens) {
+            } else if (place < kTile && progress.next + place < segment.tokens) {
                 token = order[progress.next + place];
             }
-            shared.tokens[thread] = token;
+            shared.tokens[thread] = token < 0 ? token : row_of(problem, segment, token);
         }
     });
 
     const std::int32_t row_bytes = problem.shape.channels * static_cast<std::int32_t>(sizeof(T));
     const std::int32_t split_bytes = smaller(kSplitBytes, row_bytes - item.split * kSplitBytes);
     typename Block::template Products<T> products;
-    const Rows<T> rows{feature_row<T>(problem, item.b, 0), problem.shape.channels};
-    multiply_rows(block, rows, item.split * kSplitBytes, split_bytes, products);
+    multiply_rows(block, rows_of<T>(problem, item.b), item.split * kSplitBytes, split_bytes,
+                  products);
 
     const std::int32_t column =
-        item.panel_column >= 0 ? item.panel_column : problem.pitch - kTile + item.tile_column;
-    const std::int64_t plane = static_cast<std::int64_t>(item.b) * problem.splits + item.split;
-    float* const to = workspace.products +
-                      (plane * kTile + static_cast<std::int64_t>(item.row)) * problem.pitch +
-                      column;
-    block.each([&](std::int32_t thread) { products.store(to, problem.pitch, thread); });
+        item.panel_column >= 0 ? item.panel_column : segment.pitch - kTile + item.tile_column;
+    const std::int64_t row = static_cast<std::int64_t>(item.split) * kTile + item.row;
+    float* const to = workspace.products + segment.products + row * segment.pitch + column;
+    block.each([&](std::int32_t thread) { products.store(to, segment.pitch, thread); });
 }
 
-template <typename T, typename Block>
-D2EXPORT_PHASE void multiply(Block& block, const Problem& problem) {
+template <typename T, typename Block, typename Where>
+D2EXPORT_PHASE void multiply(Block& block, const Where& problem) {
     std::int32_t phase = 0;  // the block whose turn it is, after the items of the pictures before
     for (std::int32_t b = 0; b < problem.shape.batch; ++b) {
         const Progress& progress = problem.workspace.progress[b];
         if (progress.missing == 0) {
             continue;
         }
-        const std::int32_t candidates = smaller(kTile, problem.shape.tokens - progress.next);
+        const std::int32_t candidates =
+            smaller(kTile, segment_of(problem, b).tokens - progress.next);
         const std::int32_t row_tiles = divide_up(candidates, kRowTile);
         const std::int32_t panel_tiles = divide_up(progress.panel, kColumnTile);
         const std::int32_t columns = panel_tiles + divide_up(candidates, kColumnTile);

@@ -9,16 +9,16 @@ struct ScoreShared {
     float low_x[kThreads], high_x[kThreads], low_y[kThreads], high_y[kThreads];
 };
 
-// Diagonal of the bounding box of all token centres.
+// Diagonal of the bounding box of all token centres, of which there is one at least.
 template <typename Block>
-D2EXPORT_PHASE void measure_canvas(Block& block, const Problem& problem) {
+D2EXPORT_PHASE void measure_canvas(Block& block, const float* grid, std::int32_t tokens,
+                                   float* diagonal) {
     auto& shared = block.template shared<ScoreShared>();
-    const float* const grid = problem.inputs.grid;
     block.each([&](std::int32_t thread) {
-        const std::int32_t first = smaller(thread, problem.shape.tokens - 1);
+        const std::int32_t first = smaller(thread, tokens - 1);
         float low_x = grid[2 * first], high_x = low_x;
         float low_y = grid[2 * first + 1], high_y = low_y;
-        for (std::int32_t i = thread; i < problem.shape.tokens; i += kThreads) {
+        for (std::int32_t i = thread; i < tokens; i += kThreads) {
             low_x = fminf(low_x, grid[2 * i]);
             high_x = fmaxf(high_x, grid[2 * i]);
             low_y = fminf(low_y, grid[2 * i + 1]);
@@ -42,25 +42,28 @@ D2EXPORT_PHASE void measure_canvas(Block& block, const Problem& problem) {
     }
     block.each([&](std::int32_t thread) {
         if (thread == 0) {
-            *problem.workspace.diagonal =
-                rules::diagonal(rules::add(shared.high_x[0], -shared.low_x[0]),
-                                rules::add(shared.high_y[0], -shared.low_y[0]));
+            *diagonal = rules::diagonal(rules::add(shared.high_x[0], -shared.low_x[0]),
+                                        rules::add(shared.high_y[0], -shared.low_y[0]));
         }
     });
 }
 
-// Importance of one token: the mean over heads.
+// The mean over heads, from a token's importance of the first head on; the next is `step` behind.
+D2EXPORT_HOST_DEVICE float mean_over_heads(const float* a, std::int32_t heads, std::int32_t step) {
+    float sum = *a;
+    for (std::int32_t head = 1; head < heads; ++head) {
+        a += step;
+        sum = rules::add(sum, *a);
+    }
+    return rules::divide(sum, static_cast<float>(heads));
+}
+
+// Importance of one token.
 D2EXPORT_HOST_DEVICE float mean_importance(const Problem& problem, std::int32_t b,
                                            std::int32_t token) {
     const Shape& shape = problem.shape;
-    const float* a = problem.inputs.importance +
-                     static_cast<std::int64_t>(b) * shape.heads * shape.tokens + token;
-    float sum = *a;
-    for (std::int32_t head = 1; head < shape.heads; ++head) {
-        a += shape.tokens;
-        sum = rules::add(sum, *a);
-    }
-    return rules::divide(sum, static_cast<float>(shape.heads));
+    const std::int64_t first = static_cast<std::int64_t>(b) * shape.heads * shape.tokens;
+    return mean_over_heads(problem.inputs.importance + first + token, shape.heads, shape.tokens);
 }
 
 // No token stays yet; or all do.
@@ -122,7 +125,8 @@ D2EXPORT_PHASE void score(Block& block, const Problem& problem) {
         }
     });
     if (block.index() == block.count() - 1 && missing > 0) {
-        measure_canvas(block, problem);
+        measure_canvas(block, problem.inputs.grid, problem.shape.tokens,
+                       problem.workspace.diagonal);
     }
 }
 

@@ -16,15 +16,16 @@ struct WalkShared {
     std::int32_t missing;
 };
 
-template <typename Block>
-D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t b) {
+template <typename Block, typename Where>
+D2EXPORT_PHASE void walk_one(Block& block, const Where& problem, std::int32_t b) {
     auto& shared = block.template shared<WalkShared>();
     const Workspace& workspace = problem.workspace;
+    const Segment segment = segment_of(problem, b);
     Progress& progress = workspace.progress[b];
     const std::int32_t next = progress.next;
     const std::int32_t panel = progress.panel;
     const std::int32_t missing = progress.missing;
-    const std::int32_t candidates = smaller(kTile, problem.shape.tokens - next);
+    const std::int32_t candidates = smaller(kTile, segment.tokens - next);
     const std::int64_t tile = static_cast<std::int64_t>(b) * kTile;
     block.each([&](std::int32_t thread) {
         for (std::int32_t i = thread; i < candidates * kTileWords; i += kThreads) {
@@ -50,7 +51,7 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
                 for (std::int32_t v = 0; v <= w; ++v) {
                     rivals |= shared.rivals[i][v] & joined[v];
                 }
-                const bool is_pivot = next + i < problem.pivots;
+                const bool is_pivot = next + i < segment.pivots;
                 if (is_pivot || rivals == 0U) {
                     joined[w] |= 1U << i % kWord;
                     shared.joined[count++] = i;
@@ -62,9 +63,8 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
         shared.missing = left;
     });
     block.each([&](std::int32_t thread) {
-        const std::int32_t* const order =
-            workspace.order + static_cast<std::int64_t>(b) * problem.shape.tokens + next;
-        const std::int64_t first = static_cast<std::int64_t>(b) * problem.capacity + panel;
+        const std::int32_t* const order = workspace.order + segment.first + next;
+        const std::int32_t first = segment.panel + panel;
         for (std::int32_t k = thread; k < shared.joined_count; k += kThreads) {
             const std::int32_t candidate = shared.joined[k];
             workspace.panel[first + k] = order[candidate];
@@ -72,7 +72,7 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
             mark(block, problem, b, order[candidate]);
         }
     });
-    const bool exhausted = next + candidates == problem.shape.tokens;
+    const bool exhausted = next + candidates == segment.tokens;
     const std::int32_t left = shared.missing;
     const std::int32_t joined = shared.joined_count;
     if (exhausted && left > 0) {
@@ -88,8 +88,8 @@ D2EXPORT_PHASE void walk_one(Block& block, const Problem& problem, std::int32_t 
     });
 }
 
-template <typename Block>
-D2EXPORT_PHASE void walk(Block& block, const Problem& problem) {
+template <typename Block, typename Where>
+D2EXPORT_PHASE void walk(Block& block, const Where& problem) {
     for (std::int32_t b = block.index(); b < problem.shape.batch; b += block.count()) {
         if (problem.workspace.progress[b].missing > 0) {
             walk_one(block, problem, b);
