@@ -73,7 +73,7 @@ class EngineOutcome:
             lines.append(f"  {plan.engine}  {plan.precision}, profiles: {profiles}")
             if plan.graph in built:
                 one = built[plan.graph]
-                lines.append(f"    {one.bytes / 1e6:.1f} MB, built in {one.seconds:.0f} s")
+                lines.append(f"    {one.bytes / 1e6:.1f} MB, took {one.seconds:.0f} s")
             lines.append(f"    {planned.trtexec}")
             lines += [f"    (trtexec: {words})" for words in planned.differences]
         lines.append(f"The plan: {self.root / PLAN}")

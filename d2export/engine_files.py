@@ -44,7 +44,7 @@ def build_all(
     """Build what is not there yet, and note each engine as soon as it is.
 
     Args:
-        library: of the plugin; None if no graph needs it.
+        library: of the plugin; None if there is none.
         machine: on which nothing is missing.
 
     Raises:
@@ -57,6 +57,8 @@ def build_all(
     assert gpu is not None, "looked for before"
     before = read_built(bundle)
     known = {one.key: one for one in before.engines} if before is not None else {}
+    if all(one.plan.plugin is None for one in planned.engines):
+        library = None
     engines: list[BuiltEngine] = []
     result = None
     verified = False

@@ -175,6 +175,23 @@ def test_a_language_model_has_two_profiles_in_one_engine(
     assert set(decoder.profiles[1].shapes) == inputs
 
 
+def test_a_graph_without_plugins_needs_none(
+    d2: Caller, small_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ExportOptions(str(small_checkpoint), selector="dart", keep="3")
+    export(options, tmp_path / "bundle")
+    told = device(monkeypatch)
+    answer = d2("build", tmp_path / "bundle", "--target", "auto")
+    assert answer.code == 0, answer.err
+    assert "DartPrune of the vision graph has no plugin" in answer.err
+    installed(monkeypatch, tmp_path / "installed")
+    assert d2("build", tmp_path / "bundle", "--opt-level", 2).code == 0
+    built = read_built(read_bundle(tmp_path / "bundle"))
+    assert built is not None
+    assert built.plugin is None
+    assert told.plugins == set()
+
+
 def test_what_cannot_be_is_said_before_exporting(d2: Caller, tmp_path: Path) -> None:
     out = tmp_path / "out"
     answer = d2("build", "-m", "pocket", "--target", AGX, "--opset", 22, "-o", out)

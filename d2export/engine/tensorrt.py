@@ -36,7 +36,7 @@ def tensorrt_module() -> Any:
     """
     try:
         return import_module("tensorrt")
-    except ImportError as error:
+    except (ImportError, OSError) as error:  # it loads libraries as it is imported
         missing = isinstance(error, ModuleNotFoundError) and error.name == "tensorrt"
         problem = "is not installed" if missing else f"cannot be loaded: {error}"
         raise EnvironmentMismatch(f"TensorRT {problem}", INSTALL) from None

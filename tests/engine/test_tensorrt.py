@@ -272,6 +272,18 @@ def test_no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
     assert raised.value.hint == tensorrt.INSTALL
 
 
+@pytest.mark.parametrize("error", ["ImportError", "OSError"])
+def test_tensorrt_without_its_libraries(
+    error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tensorrt.py").write_text(f"raise {error}('libnvinfer.so.10: no such file')\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(EnvironmentMismatch) as raised:
+        tensorrt_module()
+    assert raised.value.problem == "TensorRT cannot be loaded: libnvinfer.so.10: no such file"
+
+
 def test_the_module_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     trt = module("10.3")
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
