@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from d2export.progress import Progress
 from d2export.pruning.selector import Value
 
 KEEPS = ("50%", "25%", "15%", "10%", "5%")
+AT = "10%"  # where selectors are compared question by question, and `d2+` part by part
 LAYERS = {PRUNE_LAYER: "", 1: ", K=1", 3: ", K=3"}  # and how a series of it is called
 PRIORS = (("d2", 1), ("d2", 2), ("d2", 3), ("d2+", 2))
 CALIBRATION_SCENES = 300
@@ -111,25 +112,29 @@ def published(spec: ModelSpec, priors: Priors) -> Iterator[Configuration]:
 
 
 def ahead(spec: ModelSpec, priors: Priors) -> Iterator[Configuration]:
-    """`d2+` and its parts."""
-    of = partial(_of, spec)
+    """`d2+`, and its parts."""
+    yield from _of(spec, "d2+", "d2+")
+    of = partial(_of, spec, selector="d2+", keeps=(AT,))
     for layer, name in LAYERS.items():
-        last = layer + 1 == spec.text.layers  # there is no layer after it
-        settings = {"rows": "both"} if last else {}
-        yield from of(f"d2+{name}", "d2+", prune_layer=layer, settings=settings)
-    yield from of("d2+, prior", "d2+", prior=priors["d2+", PRUNE_LAYER])
+        if layer != PRUNE_LAYER:
+            last = layer + 1 == spec.text.layers  # there is no layer after it
+            yield from of(
+                f"d2+{name}", prune_layer=layer, settings={"rows": "both"} if last else {}
+            )
+    yield from of("d2+, prior", prior=priors["d2+", PRUNE_LAYER])
     for words, settings in AHEAD_VARIANTS.items():
-        yield from of(f"d2+, {words}", "d2+", settings=settings)
+        yield from of(f"d2+, {words}", settings=settings)
 
 
 PARTS = {"published": published, "ahead": ahead}
 
 
-def _of(spec: ModelSpec, series: str, selector: str, **options: Any) -> list[Configuration]:
-    """A selector at every keep value."""
-    keeps = KEEPS if selector != "sms" else (None,)
+def _of(
+    spec: ModelSpec, series: str, selector: str, keeps: Sequence[str] = KEEPS, **options: Any
+) -> list[Configuration]:
+    """A selector at keep values; `sms` has none."""
     wanted = (
         ExportOptions(spec.name, scope="vlm", selector=selector, keep=keep, **options)
-        for keep in keeps
+        for keep in (keeps if selector != "sms" else (None,))
     )
     return [pruned(spec, option, series) for option in wanted]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from compared.configurations import KEEPS
+from compared.configurations import AT, KEEPS
 from d2export.evaluation.results import Record
 from d2export.evaluation.statistics import paired
 from d2export.evaluation.tables import Row
 from d2export.evaluation.task import Task
 
-AT = "10%"
 ASKED = ("d2", "d2+")  # who is compared with all others at that keep value
 
 Scores = Mapping[str, Mapping[str, float]]  # by configuration, by sample
@@ -38,9 +37,9 @@ def scores_table(found: Mapping[str, Sequence[Row]], kind: str) -> str:
         f"|---{'|---' * len(KEEPS)}|",
     ]
     for series in dict.fromkeys(row.series for row in models[0]):
-        counted = [f"{series} {keep}" for keep in KEEPS if f"{series} {keep}" in scores[0]]
-        cells = [_cell([rows[name] for rows in scores]) for name in counted]
-        if not counted:  # one figure for all
+        names = [f"{series} {keep}" for keep in KEEPS]
+        cells = [_cell([rows[n] for rows in scores]) if n in scores[0] else "" for n in names]
+        if not any(cells):  # one figure for all
             kept = sum(rows[series].kept for rows in scores) / len(scores)
             cells = [f"{_cell([rows[series] for rows in scores])} at {kept:.0f} tokens"]
             cells += [""] * (len(KEEPS) - 1)
