@@ -96,7 +96,10 @@ def build(
         with progress.stage("measuring latency"):
             latency = scope.bench(accuracy)  # type: ignore[arg-type]
         environment = environment_of(provider, threads)
-        report = BuildReport(accuracy, latency, scope.seconds(), counts_of(bundle), environment)
+        products = scope.scales.errors if scope.scales else {}
+        report = BuildReport(
+            accuracy, latency, scope.seconds(), counts_of(bundle), environment, products
+        )
         report.write(folder / "report.json")
         write_report(folder)
         progress.write_log(folder / "build.log")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from d2export.bundle.disk import explained
 from d2export.bundle.folder import Bundle, read_bundle
+from d2export.calibration.int8_scales import stored_scales
 from d2export.errors import EnvironmentMismatch, OutputError, UsageError
 from d2export.inspection import counts_of
 from d2export.models.images import load_image
@@ -307,11 +308,14 @@ def rebuild(
         accuracy = check(bundle, provider=provider, threads=threads, progress=progress)
     with progress.stage("measuring latency"):
         latency = bench(bundle, provider=provider, threads=threads)
+    opened = read_bundle(root, verify=False)
+    scales = stored_scales(opened)
     report = BuildReport(
         accuracy,
         latency,
-        counts=counts_of(read_bundle(root, verify=False)),
+        counts=counts_of(opened),
         environment=environment_of(provider, threads),
+        products=scales.errors if scales else {},
     )
     unfinished = root / ".report.json.unfinished"
     try:

@@ -16,18 +16,21 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 
 from d2export.bundle.disk import replace_file
+from d2export.bundle.folder import Bundle
 from d2export.bundle.records import Count, Name, NonNegative, Positive, Sha256
 from d2export.bundle.strict_json import JsonError, Range, decode, encode, parse
 from d2export.calibration.int8_ranges import Method
 from d2export.calibration.int8_smoothing import LARGEST_EXPONENT
 from d2export.errors import UsageError
-from d2export.export.quantize import Quantization
 from d2export.models.safetensors_file import TensorRef
+
+if TYPE_CHECKING:
+    from d2export.export.quantize import Quantization
 
 AGAIN = "Calibrate again: d2export calibrate int8 --help"
 CHUNK_BYTES = 16 * 2**20
@@ -99,8 +102,15 @@ class Int8Scales:
         return [name for name, scale in self.products.items() if scale.int8]
 
     @property
+    def errors(self) -> dict[str, float | None]:
+        """Signal to noise of each product, in decibels; None if it is exact."""
+        return {name: scale.sqnr_db for name, scale in self.products.items()}
+
+    @property
     def quantization(self) -> Quantization:
-        """What the exporter is told."""
+        """What the exporter is told. Needs onnx_ir."""
+        from d2export.export.quantize import Quantization
+
         return Quantization(
             {name: self.products[name].range for name in self.narrow},
             {name: np.array(row, np.int32) for name, row in self.smoothing.items()},
@@ -141,6 +151,17 @@ def read_scales(path: Path) -> Int8Scales:
         return decode(Int8Scales, value)
     except JsonError as error:
         raise UsageError(f"scales {path} are damaged: {error}", AGAIN) from None
+
+
+def stored_scales(bundle: Bundle) -> Int8Scales | None:
+    """The calibration in a bundle; None for another precision than INT8.
+
+    Raises:
+        BundleError: it leads out of the bundle.
+        UsageError: it cannot be read.
+    """
+    quantization = bundle.manifest.quantization
+    return read_scales(bundle.path(quantization.path)) if quantization is not None else None
 
 
 def check_scales(

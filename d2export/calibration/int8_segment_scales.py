@@ -27,7 +27,7 @@ from d2export.export.quantize_products import Float32, Product
 from d2export.export.quantize_weights import NarrowWeight, activation_scale, round_trip
 from d2export.models.safetensors_file import TensorRef
 
-ROWS_COMPARED = 512  # of an activation, evenly spaced, for the error of a product
+ROWS_COMPARED = 128  # of an activation in a picture, evenly spaced, for the error of a product
 
 Pass = Callable[[], Iterator[Arrays]]
 
@@ -78,10 +78,10 @@ def measure_segment(
         if form.exponents is not None:
             found.smoothing[products[0].smoothed_at] = tuple(form.exponents.tolist())
         for product in products:
-            decibels, floor = best.errors[product.name].decibels, settings.keep_fp16_below
-            stays = floor is not None and decibels is not None and decibels < floor
+            error, floor = best.errors[product.name], settings.keep_fp16_below
+            stays = floor is not None and error is not None and error < floor
             digest = weight_digest(refs[f"{product.name}.weight"])
-            found.products[product.name] = ProductScale(digest, best.range, decibels, not stays)
+            found.products[product.name] = ProductScale(digest, best.range, error, not stays)
     return found
 
 
@@ -113,36 +113,24 @@ class _Form:
 
 @dataclass
 class _Trial:
-    """A range, and the errors of the products with it, by name."""
+    """A range, and the errors of the products with it, in decibels by name."""
 
     range: float
-    errors: dict[str, Error] = field(default_factory=dict)
+    errors: dict[str, float | None] = field(default_factory=dict)
 
     @property
     def worst(self) -> float:
         """Decibels of the product with the largest error."""
-        known = [error.decibels for error in self.errors.values()]
-        return min((decibels for decibels in known if decibels is not None), default=math.inf)
+        return min((error for error in self.errors.values() if error is not None), default=math.inf)
 
 
-@dataclass
-class Error:
-    """Signal and noise, added up over pictures."""
-
-    signal: float = 0.0
-    noise: float = 0.0
-
-    def add(self, exact: Float32, other: Float32) -> None:
-        """Count one more answer."""
-        self.signal += float(np.square(exact, dtype=np.float64).sum())
-        self.noise += float(np.square(exact.astype(np.float64) - other).sum())
-
-    @property
-    def decibels(self) -> float | None:
-        """Signal to noise; None without noise."""
-        if self.noise == 0:
-            return None
-        return 10 * math.log10(self.signal / self.noise) if self.signal else 0.0
+def decibels(exact: Float32, other: Float32) -> float | None:
+    """Signal to noise of an answer; None without noise."""
+    signal = float(np.square(exact, dtype=np.float64).sum())
+    noise = float(np.square(exact.astype(np.float64) - other).sum())
+    if noise == 0:
+        return None
+    return 10 * math.log10(signal / noise) if signal else 0.0
 
 
 def _largest_by_channel(
@@ -190,15 +178,20 @@ def _find_ranges(forms: Sequence[_Form], everything: Pass, settings: Settings) -
 
 
 def _find_errors(forms: Sequence[_Form], some: Pass) -> None:
+    """Each product computed both ways, on rows of all pictures at once: its weight is read once."""
+    found: dict[str, list[Float32]] = {}
+    products = {form.name: form.product for form in forms}
     for values in some():
-        for form in forms:
-            rows = form.smoothed(_rows(values[form.name], form.product))
-            for weight in form.weights:
-                exact, narrow = weight.matrices()
-                answer = rows @ exact
-                for trial in form.tried.values():
-                    rounded = round_trip(rows, activation_scale(trial.range))
-                    trial.errors.setdefault(weight.name, Error()).add(answer, rounded @ narrow)
+        for name, value in values.items():
+            found.setdefault(name, []).append(_rows(value, products[name]))
+    for form in forms:
+        rows = form.smoothed(np.concatenate(found[form.name]))
+        for weight in form.weights:
+            exact, narrow = weight.matrices()
+            answer = rows @ exact
+            for trial in form.tried.values():
+                rounded = round_trip(rows, activation_scale(trial.range))
+                trial.errors[weight.name] = decibels(answer, rounded @ narrow)
 
 
 def _rows(values: Float32, product: Product) -> Float32:

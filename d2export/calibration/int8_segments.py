@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from d2export.bundle.disk import explained
 from d2export.engine.onnxruntime import open_session
 from d2export.errors import BundleError
 from d2export.export.quantize_products import Product, find_products
@@ -149,9 +150,8 @@ class Samples:
 
     def append(self, values: Mapping[str, npt.NDArray[Any]]) -> None:
         """Store one more."""
-        path = self._folder / f"{len(self._files)}.npz"
-        np.savez(path, **values)  # type: ignore[arg-type]
-        self._files.append(path)
+        self._files.append(self._folder / f"{len(self._files)}.npz")
+        self.replace(-1, values)
 
     def __iter__(self) -> Iterator[Arrays]:
         for path in self._files:
@@ -159,8 +159,13 @@ class Samples:
                 yield dict(stored)
 
     def replace(self, index: int, values: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Store another instead of the one at `index`."""
-        np.savez(self._files[index], **values)  # type: ignore[arg-type]
+        """Store another instead of the one at `index`.
+
+        Raises:
+            OutputError: the disk is full.
+        """
+        with explained(self._folder):
+            np.savez(self._files[index], **values)  # type: ignore[arg-type]
 
 
 def _is_input(segment: Segment, name: str) -> bool:

@@ -8,12 +8,13 @@ from pathlib import Path
 from d2export.bundle.folder import Bundle
 from d2export.bundle.manifest import Manifest
 from d2export.bundle.records import Reference
+from d2export.calibration.int8_scales import stored_scales
 from d2export.counts_table import TEXT_TOKENS
 from d2export.errors import BundleError
 from d2export.inspection import plan_facts
 from d2export.pruning.selector import SOURCES
 from d2export.report.costs import saving_of, stages_of, timed_text
-from d2export.report.data import Keep, Picture, ReportData
+from d2export.report.data import Keep, Picture, ProductError, ReportData
 from d2export.report.images import jpeg, seen_picture
 from d2export.report.measured import read_measured
 from d2export.report.selections import BUILT, FOLDER, Selections, read_selections
@@ -68,6 +69,18 @@ def collect(bundle: Bundle) -> ReportData:
         (),
         tuple(measured.environment.items()),
         tuple(manifest.versions.items()),
+        products=_product_errors(bundle),
+    )
+
+
+def _product_errors(bundle: Bundle) -> tuple[ProductError, ...]:
+    """What the calibration of an INT8 bundle measured."""
+    scales = stored_scales(bundle)
+    if scales is None:
+        return ()
+    return tuple(
+        ProductError(name, product.sqnr_db, product.int8)
+        for name, product in scales.products.items()
     )
 
 

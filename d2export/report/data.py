@@ -142,6 +142,15 @@ class Check:
 
 
 @dataclass(frozen=True)
+class ProductError:
+    """A product of an INT8 bundle: signal to noise, None if it is exact, and whether it is INT8."""
+
+    name: str
+    decibels: float | None
+    int8: bool
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """Accuracy on a kind of question.
 
@@ -176,6 +185,7 @@ class ReportData:
         prior: in words.
         timed: what `stages` were measured with.
         counted: what the savings of `keeps` were counted for.
+        products: what INT8 does to each product; empty in another precision.
         environment: where it was measured; `versions`: what the bundle was made with.
         subject: what the page is about; that of an evaluation has no bundle's parts.
     """
@@ -198,6 +208,7 @@ class ReportData:
     environment: Facts = ()
     versions: Facts = ()
     subject: Literal["bundle", "evaluation"] = "bundle"
+    products: tuple[ProductError, ...] = ()
 
     @property
     def built(self) -> Keep | None:

@@ -13,12 +13,13 @@ from d2export.report.sections.accuracy import accuracy
 from d2export.report.sections.check import check
 from d2export.report.sections.cost import cost
 from d2export.report.sections.importance import importance
+from d2export.report.sections.int8 import int8
 from d2export.report.sections.kept import budget_rules, kept
 from d2export.report.sections.made import made
 from d2export.report.sections.summary import summary
 
 SECTIONS = {
-    "bundle": (summary, kept, importance, cost, accuracy, check, made),
+    "bundle": (summary, kept, importance, cost, accuracy, int8, check, made),
     "evaluation": (summary, accuracy, made),
 }
 

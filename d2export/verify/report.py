@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ class BuildReport:
     """Accuracy against PyTorch, latency, and PyTorch's own seconds per picture, if it ran.
 
     `counts` is a table of what each stage costs; empty in scope `vision`. `environment` says where
-    all of it was measured.
+    all of it was measured. `products` is signal to noise in decibels of each product of a bundle
+    in INT8, None if it is exact.
     """
 
     accuracy: AccuracyReport | VlmReport
@@ -28,6 +29,7 @@ class BuildReport:
     pytorch_seconds: dict[str, float] = field(default_factory=dict)
     counts: str = ""
     environment: dict[str, str] = field(default_factory=dict)
+    products: Mapping[str, float | None] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -36,13 +38,14 @@ class BuildReport:
 
     def to_json(self) -> dict[str, Any]:
         """As plain values."""
-        return {
+        report: dict[str, Any] = {
             "passed": self.passed,
             "accuracy": self.accuracy.to_json(),
             "latency_ms": [stage.to_json() for stage in self.latency],
             "pytorch_seconds": self.pytorch_seconds,
             "environment": self.environment,
         }
+        return report | ({"sqnr_db": dict(self.products)} if self.products else {})
 
     def text(self) -> str:
         """As tables."""
