@@ -11,9 +11,9 @@ from pathlib import Path
 import d2export
 from d2export.engine.misfit import Misfit
 from d2export.engine.tensorrt_api import TensorRTApi
-from d2export.pruning.parameters import DOMAIN, OP_TYPE
+from d2export.pruning.parameters import DOMAIN, OP_TYPE, POSITIONS_OP_TYPE
 
-OPS = (OP_TYPE, "MaxMinPrune", "DppPrune", "DeduplicatePrune")
+OPS = (OP_TYPE, POSITIONS_OP_TYPE, "MaxMinPrune", "DppPrune", "DeduplicatePrune")
 VERSION, NAMESPACE = "1", DOMAIN
 LIBRARY = "libd2export_plugin.so"
 BUILD_IT = (

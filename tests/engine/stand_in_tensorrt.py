@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from d2export.engine.plugin import OPS
 from tests.engine import tensorrt_headers as headers
 
 ENUMS = (
@@ -50,7 +51,7 @@ class Told:
         self.timing_cache: bytes | None = None
         self.layers: list[Layer] = []
         # What it answers.
-        self.plugins_in_library = {"D2Prune", "MaxMinPrune", "DppPrune", "DeduplicatePrune"}
+        self.plugins_in_library = set(OPS)
         self.parser_errors: list[dict[str, Any]] = []
         self.builder_errors: list[str] = []
         self.builds = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -140,13 +141,14 @@ def test_what_the_plugin_implements_stays_a_node(op_type: str) -> None:
     assert (list(node.input), list(node.output)) == (list(before.input), list(before.output))
 
 
-def test_images_of_a_prompt_are_pruned_by_the_plugin() -> None:
-    """The body of D2PrunePositions calls D2Prune in a loop; its attributes get there."""
-    found = for_parser(op_model(POSITIONS_OP_TYPE, 17).SerializeToString(), "graph")
+def test_what_a_body_calls_in_a_loop_can_be_the_plugin() -> None:
+    """The body of D2PrunePositions calls D2Prune for each image; its attributes get there."""
+    model = op_model(POSITIONS_OP_TYPE, 17).SerializeToString()
+    found = for_parser(model, "graph", plugin_ops=["D2Prune"])
     assert found.plugin_ops == ("D2Prune",)
-    model = onnx.ModelProto.FromString(found.model)
-    assert_for_parser(model, ["D2Prune"])
-    (node,) = (one for one in nodes_in(model.graph) if one.domain)
+    rewritten = onnx.ModelProto.FromString(found.model)
+    assert_for_parser(rewritten, ["D2Prune"])
+    (node,) = (one for one in nodes_in(rewritten.graph) if one.domain)
     given = {one.name: helper.get_attribute_value(one) for one in node.attribute}
     wanted = OPS[POSITIONS_OP_TYPE].parameters(keep=5).attributes()
     assert {name: given[name] for name in wanted} == pytest.approx(wanted)
@@ -246,11 +248,14 @@ def test_the_plugin_is_the_one_in_plugins() -> None:
     core = ROOT / "plugins/core/include/d2export"
     headers = (core / "rule_parameters.h").read_text() + (core / "parameters.h").read_text()
     each = (ROOT / "plugins/tensorrt/src/ops.h").read_text()
-    for op in plugin.OPS[1:]:
-        assert f'kOp = "{op}"' in headers
-        assert f"use({op.removesuffix('Prune')}Parameters)" in each
-    listed = each.split("#define D2EXPORT_EACH_OP(use)")[1].split("namespace")[0]
-    assert listed.count("use(") == len(plugin.OPS)
+    names = dict(
+        re.findall(r"struct (\w+) [^{]*{\s*static constexpr const char\* kOp = (.*);", headers)
+    )
+    listed = set(re.findall(r"use\((\w*Parameters)\)", each))
+    known = {"kOpName": '"D2Prune"'}
+    assert {known.get(names[struct], names[struct]).strip('"') for struct in listed} == set(
+        plugin.OPS
+    )
     assert f'kPluginVersion[] = "{plugin.VERSION}"' in each
 
 

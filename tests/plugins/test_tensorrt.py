@@ -21,7 +21,7 @@ VERSIONS = ("8.6.1", "10.13", "10.16", "11.0", "11.1", "10.3")
 HEADERS = Path.home() / ".cache" / "d2export" / "tensorrt"
 BUILD = ROOT / "build" / "native-tensorrt"
 NVCC = shutil.which("nvcc") or shutil.which("nvcc", path="/usr/local/cuda/bin")
-OPS = ("D2Prune", "MaxMinPrune", "DppPrune", "DeduplicatePrune")
+OPS = ("D2Prune", "MaxMinPrune", "DppPrune", "DeduplicatePrune", "D2PrunePositions")
 REGISTRIES = ("10.16.1.11", "11.4.0.106")  # TensorRT's lean runtime, as wheels
 
 IN_A_REGISTRY = """

@@ -21,7 +21,7 @@ void PluginV2<Attributes>::setPluginNamespace(const char* name) noexcept {
 
 template <typename Attributes>
 std::int32_t PluginV2<Attributes>::getNbOutputs() const noexcept {
-    return kOutputs;
+    return Attributes::kOutputs;
 }
 
 template <typename Attributes>
@@ -56,7 +56,7 @@ template <typename Attributes>
 nvinfer1::DataType PluginV2<Attributes>::getOutputDataType(std::int32_t output,
                                                            const nvinfer1::DataType* inputs,
                                                            std::int32_t) const noexcept {
-    return output == 0 ? inputs[0] : nvinfer1::DataType::kINT32;
+    return output_type<Attributes>(output, inputs[0]);
 }
 
 template <typename Attributes>
@@ -64,8 +64,8 @@ bool PluginV2<Attributes>::supportsFormatCombination(std::int32_t position,
                                                      const PluginTensorDesc* tensors,
                                                      std::int32_t input_count,
                                                      std::int32_t output_count) noexcept {
-    return input_count == Attributes::kInputs && output_count == kOutputs &&
-           supports(position, input_count, tensors[position], tensors[0]);
+    return input_count == Attributes::kInputs && output_count == Attributes::kOutputs &&
+           supports<Attributes>(position, tensors[position], tensors[0]);
 }
 
 template <typename Attributes>

@@ -32,15 +32,17 @@ nvinfer1::IPluginV3* PluginV3<Attributes>::clone() noexcept {
 
 template <typename Attributes>
 std::int32_t PluginV3<Attributes>::getNbOutputs() const noexcept {
-    return kOutputs;
+    return Attributes::kOutputs;
 }
 
 template <typename Attributes>
-std::int32_t PluginV3<Attributes>::getOutputDataTypes(nvinfer1::DataType* outputs, std::int32_t,
+std::int32_t PluginV3<Attributes>::getOutputDataTypes(nvinfer1::DataType* outputs,
+                                                      std::int32_t output_count,
                                                       const nvinfer1::DataType* inputs,
                                                       std::int32_t) const noexcept {
-    outputs[0] = inputs[0];
-    outputs[1] = nvinfer1::DataType::kINT32;
+    for (std::int32_t output = 0; output < output_count; ++output) {
+        outputs[output] = output_type<Attributes>(output, inputs[0]);
+    }
     return 0;
 }
 
@@ -66,8 +68,8 @@ bool PluginV3<Attributes>::supportsFormatCombination(std::int32_t position,
                                                      const DynamicPluginTensorDesc* tensors,
                                                      std::int32_t input_count,
                                                      std::int32_t output_count) noexcept {
-    return input_count == Attributes::kInputs && output_count == kOutputs &&
-           supports(position, input_count, tensors[position].desc, tensors[0].desc);
+    return input_count == Attributes::kInputs && output_count == Attributes::kOutputs &&
+           supports<Attributes>(position, tensors[position].desc, tensors[0].desc);
 }
 
 template <typename Attributes>

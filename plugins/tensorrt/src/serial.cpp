@@ -16,6 +16,7 @@ constexpr std::uint32_t magic_of(const Parameters&) noexcept { return kMagic; }
 constexpr std::uint32_t magic_of(const MaxMinParameters&) noexcept { return kMagic + 1; }
 constexpr std::uint32_t magic_of(const DppParameters&) noexcept { return kMagic + 2; }
 constexpr std::uint32_t magic_of(const DeduplicateParameters&) noexcept { return kMagic + 3; }
+constexpr std::uint32_t magic_of(const PositionsParameters&) noexcept { return kMagic + 4; }
 
 // A boolean is a byte.
 using Byte = std::uint8_t;

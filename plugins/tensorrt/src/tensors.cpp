@@ -1,10 +1,9 @@
 #include "tensors.h"
 
-#include <algorithm>
 #include <array>
-#include <limits>
 
 #include "d2export/cuda.h"
+#include "extents.h"
 #include "report.h"
 
 namespace d2export::tensorrt {
@@ -19,10 +18,7 @@ using nvinfer1::IExprBuilder;
 // M = min(keep, N), or min(max(1, N * permille / 1000), N).
 const IDimensionExpr* kept_extent(const IDimensionExpr& tokens, const Budget& budget,
                                   IExprBuilder& builder) noexcept {
-    const auto number = [&builder](std::int64_t value) {
-        return builder.constant(static_cast<std::int32_t>(
-            std::min<std::int64_t>(value, std::numeric_limits<std::int32_t>::max())));
-    };
+    const auto number = [&builder](std::int64_t value) { return number_of(value, builder); };
     const IDimensionExpr* wanted = number(budget.keep);
     if (budget.keep == 0) {
         const IDimensionExpr* const thousandths =
@@ -32,36 +28,6 @@ const IDimensionExpr* kept_extent(const IDimensionExpr& tokens, const Budget& bu
             *builder.operation(DimensionOperation::kFLOOR_DIV, *thousandths, *number(1000)));
     }
     return builder.operation(DimensionOperation::kMIN, *wanted, tokens);
-}
-
-std::string text_of(const Dims& extents) {
-    std::string text = "[";
-    for (std::int32_t i = 0; i < extents.nbDims; ++i) {
-        text += (i > 0 ? ", " : "") + std::to_string(extents.d[i]);
-    }
-    return text + "]";
-}
-
-bool agree(std::int64_t a, std::int64_t b) noexcept { return a == b || a < 0 || b < 0; }
-
-DataType type_of(nvinfer1::DataType type) noexcept {
-    switch (type) {
-        case nvinfer1::DataType::kHALF:
-            return DataType::kFloat16;
-        case nvinfer1::DataType::kFLOAT:
-            return DataType::kFloat32;
-        default:
-            return DataType::kBFloat16;  // supports() allows no other
-    }
-}
-
-bool is_feature_type(nvinfer1::DataType type) noexcept {
-#if NV_TENSORRT_MAJOR >= 10
-    if (type == nvinfer1::DataType::kBF16) {
-        return true;
-    }
-#endif
-    return type == nvinfer1::DataType::kFLOAT || type == nvinfer1::DataType::kHALF;
 }
 
 // features, importance and prior
@@ -76,13 +42,6 @@ std::string names_of(std::int32_t inputs) {
 
 std::string wrong_count(std::int32_t count, std::int32_t expected) {
     return "it has " + std::to_string(count) + " inputs, expected " + names_of(expected);
-}
-
-// From TensorRT 10 on extents are int64.
-bool too_large(const Dims& extents) noexcept {
-    return std::any_of(extents.d, extents.d + extents.nbDims, [](std::int64_t extent) {
-        return extent > std::numeric_limits<std::int32_t>::max();
-    });
 }
 
 // Extents of an op's inputs; of those that it does not have, none.
@@ -167,7 +126,13 @@ DimsExprs output_extents(std::int32_t output, const DimsExprs* inputs, const Bud
     return extents;
 }
 
-bool supports(std::int32_t position, std::int32_t inputs, const nvinfer1::PluginTensorDesc& tensor,
+template <typename Attributes>
+nvinfer1::DataType output_type(std::int32_t output, nvinfer1::DataType features) noexcept {
+    return output == 0 ? features : nvinfer1::DataType::kINT32;
+}
+
+template <typename Attributes>
+bool supports(std::int32_t position, const nvinfer1::PluginTensorDesc& tensor,
               const nvinfer1::PluginTensorDesc& features) noexcept {
     if (tensor.format != nvinfer1::TensorFormat::kLINEAR) {
         return false;
@@ -175,10 +140,10 @@ bool supports(std::int32_t position, std::int32_t inputs, const nvinfer1::Plugin
     if (position == 0) {
         return is_feature_type(tensor.type);
     }
-    if (position < inputs) {
+    if (position < Attributes::kInputs) {
         return tensor.type == nvinfer1::DataType::kFLOAT;
     }
-    return tensor.type == (position == inputs ? features.type : nvinfer1::DataType::kINT32);
+    return tensor.type == output_type<Attributes>(position - Attributes::kInputs, features.type);
 }
 
 template <typename Attributes>
@@ -205,6 +170,7 @@ std::string fault(const DimsExprs* inputs, std::int32_t count) {
     return {};
 }
 
+// The same for all ops.
 template <typename Attributes>
 void prepare(nvinfer1::DataType features) noexcept {
     const cudaError_t status = cuda::prepare<Attributes>(type_of(features));
@@ -254,6 +220,10 @@ std::int32_t enqueue(const nvinfer1::PluginTensorDesc* descriptions, const void*
                                            std::int32_t);                                    \
     template std::string fault<Attributes>(const nvinfer1::PluginTensorDesc*, std::int32_t); \
     template std::string fault<Attributes>(const DimsExprs*, std::int32_t);                  \
+    template nvinfer1::DataType output_type<Attributes>(std::int32_t,                        \
+                                                        nvinfer1::DataType) noexcept;        \
+    template bool supports<Attributes>(std::int32_t, const nvinfer1::PluginTensorDesc&,      \
+                                       const nvinfer1::PluginTensorDesc&) noexcept;          \
     template void prepare<Attributes>(nvinfer1::DataType) noexcept;                          \
     template std::size_t workspace_bytes(const nvinfer1::DynamicPluginTensorDesc*,           \
                                          const Attributes&) noexcept;                        \
@@ -261,7 +231,8 @@ std::int32_t enqueue(const nvinfer1::PluginTensorDesc* descriptions, const void*
                                          const Attributes&) noexcept;                        \
     template std::int32_t enqueue(const nvinfer1::PluginTensorDesc*, const void* const*,     \
                                   void* const*, void*, const Attributes&, cudaStream_t) noexcept;
-D2EXPORT_EACH_OP(D2EXPORT_OP)
+D2EXPORT_EACH_PRUNE_OP(D2EXPORT_OP)
 #undef D2EXPORT_OP
+template void prepare<PositionsParameters>(nvinfer1::DataType) noexcept;
 
 }  // namespace d2export::tensorrt

@@ -1,7 +1,8 @@
 // What both plugin interfaces ask about an op's tensors, answered once.
 //
 // Inputs: the first Attributes::kInputs of features [B, N, C], importance [B, N] or [B, H, N],
-// prior [N] and grid [N, 2]. Outputs: kept [B, M, C], indices [B, M].
+// prior [N] and grid [N, 2]. Outputs: kept [B, M, C], indices [B, M]. Those of D2PrunePositions are
+// in prompt_tensors.h.
 #pragma once
 
 #include <NvInferRuntime.h>
@@ -19,10 +20,15 @@ namespace d2export::tensorrt {
 nvinfer1::DimsExprs output_extents(std::int32_t output, const nvinfer1::DimsExprs* inputs,
                                    const Budget& budget, nvinfer1::IExprBuilder& builder) noexcept;
 
-// Whether tensor `position`, behind `inputs` the outputs, may be as described, given those before
+// Type of an output, given that of the first input.
+template <typename Attributes>
+nvinfer1::DataType output_type(std::int32_t output, nvinfer1::DataType features) noexcept;
+
+// Whether tensor `position`, behind the inputs the outputs, may be as described, given those before
 // it: row-major; features and kept float32, float16 or (from TensorRT 10) bfloat16, indices int32,
 // the rest float32. `features` describes the first tensor.
-bool supports(std::int32_t position, std::int32_t inputs, const nvinfer1::PluginTensorDesc& tensor,
+template <typename Attributes>
+bool supports(std::int32_t position, const nvinfer1::PluginTensorDesc& tensor,
               const nvinfer1::PluginTensorDesc& features) noexcept;
 
 // What does not fit in the number, ranks and extents of the inputs: the largest extents that a
@@ -56,3 +62,5 @@ std::int32_t enqueue(const nvinfer1::PluginTensorDesc* descriptions, const void*
                      cudaStream_t stream) noexcept;
 
 }  // namespace d2export::tensorrt
+
+#include "prompt_tensors.h"

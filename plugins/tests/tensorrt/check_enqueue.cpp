@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "d2export/parameters.h"
+#include "d2export/prompt.h"
 #include "d2export/rule_parameters.h"
 #include "d2export/tensors.h"
 #include "harness.h"
@@ -17,6 +18,10 @@ D2EXPORT_RUN(d2export_run_phases, Parameters);
 D2EXPORT_RUN(d2export_run_max_min_phases, MaxMinParameters);
 D2EXPORT_RUN(d2export_run_dpp_phases, DppParameters);
 D2EXPORT_RUN(d2export_run_deduplicate_phases, DeduplicateParameters);
+extern "C" std::int32_t d2export_run_positions_phases(const d2export::PromptShape *,
+                                                      const d2export::PromptInputs *,
+                                                      const d2export::PositionsParameters *,
+                                                      std::int32_t, std::int32_t, std::int32_t *);
 
 namespace d2export::tests {
 namespace {
@@ -69,6 +74,44 @@ void check(void *library, std::size_t op, const Run &run) {
     demand(kept == expected_kept, std::string(Attributes::kOp) + " returns other rows");
 }
 
+// A prompt of kText tokens around the visual ones of two images; Whole is what they are counted in.
+template <typename Whole>
+void check_positions(void *library, nvinfer1::DataType type) {
+    constexpr std::size_t kOp = 4;
+    constexpr std::int32_t kLength = kTokens + kText;
+    const auto rows = features();  // more than there are
+    const auto importance = numbers(kHeads * kLength, 2);
+    const auto prior = numbers(kTokens, 3);
+    const auto grid = numbers(2 * kTokens, 4);
+    std::vector<Whole> positions;
+    for (Whole i = 0; i < kTokens; ++i) {
+        positions.push_back(i + (i < kTokens / 3 ? 7 : 20));
+    }
+    const std::vector<Whole> lengths{kTokens / 3, kTokens - kTokens / 3};
+    const void *const inputs[] = {rows.data(), importance.data(), prior.data(),
+                                  grid.data(), positions.data(),  lengths.data()};
+    std::vector<std::int32_t> survivors(kText + kImages * kKept, -1), expected = survivors;
+
+    PositionsParameters parameters;
+    parameters.keep = kKept;
+    const bool narrow = sizeof(Whole) == 4;
+    const PromptShape shape{kHeads, kLength, kChannels, kTokens, kImages};
+    const PromptInputs all{rows.data(),       importance.data(),          prior.data(),
+                           grid.data(),       {positions.data(), narrow}, {lengths.data(), narrow},
+                           DataType::kFloat16};
+    demand(d2export_run_positions_phases(&shape, &all, &parameters, 2, 0, expected.data()) ==
+               kText + kImages * kKept,
+           "as many positions as the shapes say");
+
+    FieldList fields;
+    fields.whole("keep", kKept);
+    auto described = tensors(ops()[kOp], nvinfer1::DataType::kHALF, kTokens, kChannels, kKept);
+    described[4].type = described[5].type = type;
+    void *const outputs[] = {survivors.data()};
+    run_plugin(library, kOp, fields, described, inputs, outputs);
+    demand(survivors == expected, "D2PrunePositions keeps other positions");
+}
+
 }  // namespace
 
 void check_enqueue(void *library) {
@@ -76,6 +119,10 @@ void check_enqueue(void *library) {
     check<MaxMinParameters>(library, 1, d2export_run_max_min_phases);
     check<DppParameters>(library, 2, d2export_run_dpp_phases);
     check<DeduplicateParameters>(library, 3, d2export_run_deduplicate_phases);
+    check_positions<std::int32_t>(library, nvinfer1::DataType::kINT32);
+#if NV_TENSORRT_MAJOR >= 10
+    check_positions<std::int64_t>(library, nvinfer1::DataType::kINT64);
+#endif
 }
 
 }  // namespace d2export::tests

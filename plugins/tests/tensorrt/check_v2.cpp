@@ -23,23 +23,18 @@ nvinfer1::IPluginV2DynamicExt &dynamic(const Plugin &plugin) {
 
 void check_shapes(const Op &op, const Plugin &plugin, int tokens, int expected) {
     Builder builder;
-    const auto inputs = symbols(tokens, builder);
+    const auto inputs = symbols(op, tokens, builder);
     const auto extents_of = [&](std::int32_t output, std::int32_t count) {
         return dynamic(plugin).getOutputDimensions(output, inputs.data(), count, builder);
     };
-    const auto kept = extents_of(0, op.inputs);
-    const auto indices = extents_of(1, op.inputs);
-    demand(kept.nbDims == 3 && indices.nbDims == 2, "ranks of the outputs");
-    demand(kept.d[0]->getConstantValue() == 2 && kept.d[2]->getConstantValue() == 1024,
-           "batch and channels of kept");
-    demand(kept.d[1]->getConstantValue() == expected, "tokens of kept");
-    demand(indices.d[0]->getConstantValue() == 2 && indices.d[1]->getConstantValue() == expected,
-           "shape of indices");
+    const nvinfer1::DimsExprs outputs[] = {extents_of(0, op.inputs),
+                                           extents_of(op.outputs - 1, op.inputs)};
+    check_outputs(op, outputs, expected);
     const StderrText log;
     demand(extents_of(0, op.inputs + 1).nbDims == 0 && extents_of(0, op.inputs - 1).nbDims == 0,
            "other inputs are refused");
-    demand(log.text().find(std::to_string(op.inputs + 1) + " inputs, expected features") !=
-               std::string::npos,
+    demand(log.text().find(std::to_string(op.inputs + 1) + " inputs, expected " +
+                           (op.prompt() ? "hidden_states" : "features")) != std::string::npos,
            "and counted");
 }
 
@@ -55,13 +50,14 @@ std::vector<nvinfer1::DynamicPluginTensorDesc> largest_of(
 void configure(const Op &op, const Plugin &plugin,
                const std::vector<nvinfer1::PluginTensorDesc> &described) {
     const auto largest = largest_of(described);
-    dynamic(plugin).configurePlugin(largest.data(), op.inputs, largest.data() + op.inputs, 2);
+    dynamic(plugin).configurePlugin(largest.data(), op.inputs, largest.data() + op.inputs,
+                                    op.outputs);
 }
 
 // TensorRT 8.x lets no plugin refuse a configuration: it logs, and refuses to
 // run.
 void check_limits(const Op &op, const Plugin &plugin) {
-    const void *const inputs[4] = {};
+    const void *const inputs[6] = {};
     void *const outputs[2] = {};
     const auto enqueue = [&](const std::vector<nvinfer1::PluginTensorDesc> &actual) {
         return dynamic(plugin).enqueue(actual.data(), actual.data() + op.inputs, inputs, outputs,
@@ -90,10 +86,12 @@ void check_limits(const Op &op, const Plugin &plugin) {
     demand(log.text().find(std::string(op.name) + " could not be launched") != std::string::npos,
            log.text());
     Builder builder;
-    const nvinfer1::DimsExprs flat[4] = {expressions({576}, builder)};
+    const nvinfer1::DimsExprs flat[6] = {expressions({576}, builder)};
     demand(dynamic(plugin).getOutputDimensions(0, flat, op.inputs, builder).nbDims == 0,
            "flat features");
-    demand(log.text().find("features has 1 dimensions") != std::string::npos, log.text());
+    demand(log.text().find(std::string(op.prompt() ? "hidden_states" : "features") +
+                           " has 1 dimensions") != std::string::npos,
+           log.text());
 }
 
 nvinfer1::IPluginCreator &creator_of(void *library, std::size_t op) {
@@ -151,20 +149,29 @@ void check_formats(const Op &op, const Plugin &plugin, nvinfer1::DataType type) 
             changed[i].type = other;
             changed[i].format = format;
             return dynamic(plugin).supportsFormatCombination(static_cast<std::int32_t>(i),
-                                                             changed.data(), op.inputs, 2);
+                                                             changed.data(), op.inputs, op.outputs);
         };
         const auto own = described[i].type;
         demand(as(own, nvinfer1::TensorFormat::kLINEAR), "its own type, row-major");
         demand(!as(own, nvinfer1::TensorFormat::kCHW32), "no other layout");
         demand(!as(nvinfer1::DataType::kINT8, nvinfer1::TensorFormat::kLINEAR), "no int8");
+        for (const auto whole : whole_types()) {
+            const bool counts = op.prompt() && (i == 4 || i == 5);
+            demand(as(whole, nvinfer1::TensorFormat::kLINEAR) == (counts || own == whole),
+                   "whole numbers of any width where they are whole");
+        }
     }
-    const nvinfer1::DataType inputs[] = {type, nvinfer1::DataType::kFLOAT,
-                                         nvinfer1::DataType::kFLOAT, nvinfer1::DataType::kFLOAT};
-    demand(dynamic(plugin).getOutputDataType(0, inputs, op.inputs) == type, "kept has the type");
-    demand(dynamic(plugin).getOutputDataType(1, inputs, op.inputs) == nvinfer1::DataType::kINT32,
-           "indices are int32");
+    std::vector<nvinfer1::DataType> inputs;
+    for (const auto &tensor : described) {
+        inputs.push_back(tensor.type);
+    }
+    for (std::int32_t i = 0; i < op.outputs; ++i) {
+        demand(dynamic(plugin).getOutputDataType(i, inputs.data(), op.inputs) ==
+                   described[static_cast<std::size_t>(op.inputs + i)].type,
+               "the type of an output");
+    }
     demand(dynamic(plugin).getWorkspaceSize(described.data(), op.inputs,
-                                            described.data() + op.inputs, 2) > 0,
+                                            described.data() + op.inputs, op.outputs) > 0,
            "a workspace");
 }
 
@@ -183,15 +190,16 @@ void check_op(void *library, std::size_t place) {
     const Plugin plugin(creator.createPlugin("node", fields.collection()));
     demand(plugin != nullptr, "a plugin from good attributes");
     demand(plugin->getPluginType() == std::string(op.name), "a plugin of the op");
-    check_shapes(op, plugin, 576, 64);
+    check_shapes(op, plugin, 576, op.prompt() ? kImages * 64 : 64);
     check_shapes(op, plugin, 40, 40);
     check_shapes(op, plugin, -1, -1);
     FieldList share;
     share.whole("keep_permille", 250);
     check_shapes(op, Plugin(creator.createPlugin("node", share.collection())), 577, 144);
-    check_shapes(op, Plugin(creator.createPlugin("node", share.collection())), 2, 1);
+    check_shapes(op, Plugin(creator.createPlugin("node", share.collection())), 2,
+                 op.prompt() ? kImages : 1);
 
-    demand(plugin->getNbOutputs() == 2, "two outputs");
+    demand(plugin->getNbOutputs() == op.outputs, "outputs");
     for (const auto type : feature_types()) {
         check_formats(op, plugin, type);
     }
@@ -247,8 +255,8 @@ void run_plugin(void *library, std::size_t op, FieldList &fields,
     const Plugin plugin(creator_of(library, op).createPlugin("node", fields.collection()));
     configure(ops()[op], plugin, described);
     const auto *const behind = described.data() + ops()[op].inputs;
-    std::vector<unsigned char> workspace(
-        dynamic(plugin).getWorkspaceSize(described.data(), ops()[op].inputs, behind, 2));
+    std::vector<unsigned char> workspace(dynamic(plugin).getWorkspaceSize(
+        described.data(), ops()[op].inputs, behind, ops()[op].outputs));
     demand(dynamic(plugin).enqueue(described.data(), behind, inputs, outputs, workspace.data(),
                                    nullptr) == 0,
            std::string("a launch of ") + ops()[op].name);

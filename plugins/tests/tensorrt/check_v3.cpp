@@ -27,24 +27,18 @@ auto &runtime_of(nvinfer1::IPluginV3 &plugin) {
 
 void check_shapes(const Op &op, const Plugin &plugin, int tokens, int expected) {
     Builder builder;
-    const auto inputs = symbols(tokens, builder);
+    const auto inputs = symbols(op, tokens, builder);
     nvinfer1::DimsExprs outputs[2]{};
     const auto shapes = [&](std::int32_t count) {
-        return build_of(plugin).getOutputShapes(inputs.data(), count, nullptr, 0, outputs, 2,
-                                                builder);
+        return build_of(plugin).getOutputShapes(inputs.data(), count, nullptr, 0, outputs,
+                                                op.outputs, builder);
     };
     demand(shapes(op.inputs) == 0, "shapes of the outputs");
-    demand(outputs[0].nbDims == 3 && outputs[1].nbDims == 2, "ranks of the outputs");
-    demand(outputs[0].d[0]->getConstantValue() == 2 && outputs[0].d[2]->getConstantValue() == 1024,
-           "batch and channels of kept");
-    demand(outputs[0].d[1]->getConstantValue() == expected, "tokens of kept");
-    demand(
-        outputs[1].d[0]->getConstantValue() == 2 && outputs[1].d[1]->getConstantValue() == expected,
-        "shape of indices");
+    check_outputs(op, outputs, expected);
     const StderrText log;
     demand(shapes(op.inputs + 1) != 0 && shapes(op.inputs - 1) != 0, "other inputs are refused");
-    demand(log.text().find(std::to_string(op.inputs + 1) + " inputs, expected features") !=
-               std::string::npos,
+    demand(log.text().find(std::to_string(op.inputs + 1) + " inputs, expected " +
+                           (op.prompt() ? "hidden_states" : "features")) != std::string::npos,
            "and counted");
 }
 
@@ -68,41 +62,51 @@ void check_formats(const Op &op, const Plugin &plugin, nvinfer1::DataType type) 
             auto changed = described;
             changed[i].desc.type = other;
             changed[i].desc.format = format;
-            return build_of(plugin).supportsFormatCombination(static_cast<std::int32_t>(i),
-                                                              changed.data(), op.inputs, 2);
+            return build_of(plugin).supportsFormatCombination(
+                static_cast<std::int32_t>(i), changed.data(), op.inputs, op.outputs);
         };
         const auto own = described[i].desc.type;
         demand(as(own, nvinfer1::TensorFormat::kLINEAR), "its own type, row-major");
         demand(!as(own, nvinfer1::TensorFormat::kCHW32), "no other layout");
         demand(!as(nvinfer1::DataType::kINT8, nvinfer1::TensorFormat::kLINEAR), "no int8");
+        for (const auto whole : whole_types()) {
+            const bool counts = op.prompt() && (i == 4 || i == 5);
+            demand(as(whole, nvinfer1::TensorFormat::kLINEAR) == (counts || own == whole),
+                   "whole numbers of any width where they are whole");
+        }
     }
-    const nvinfer1::DataType inputs[] = {type, nvinfer1::DataType::kFLOAT,
-                                         nvinfer1::DataType::kFLOAT, nvinfer1::DataType::kFLOAT};
+    std::vector<nvinfer1::DataType> inputs;
+    for (const auto &tensor : described) {
+        inputs.push_back(tensor.desc.type);
+    }
     nvinfer1::DataType outputs[2]{};
-    demand(build_of(plugin).getOutputDataTypes(outputs, 2, inputs, op.inputs) == 0 &&
-               outputs[0] == type && outputs[1] == nvinfer1::DataType::kINT32,
+    demand(build_of(plugin).getOutputDataTypes(outputs, op.outputs, inputs.data(), op.inputs) == 0,
            "types of the outputs");
+    for (std::int32_t i = 0; i < op.outputs; ++i) {
+        demand(outputs[i] == behind[i].desc.type, "the type of an output");
+    }
     {
         const StderrText log;
-        demand(build_of(plugin).configurePlugin(described.data(), op.inputs, behind, 2) == 0,
-               "a good configuration");
+        demand(
+            build_of(plugin).configurePlugin(described.data(), op.inputs, behind, op.outputs) == 0,
+            "a good configuration");
         demand(log.text().find("could not be loaded") != std::string::npos,
                "the kernel is loaded at configuration");
     }
-    demand(build_of(plugin).getWorkspaceSize(described.data(), op.inputs, behind, 2) > 0,
+    demand(build_of(plugin).getWorkspaceSize(described.data(), op.inputs, behind, op.outputs) > 0,
            "a workspace");
 }
 
 void check_limits(const Op &op, const Plugin &plugin) {
     auto &build = build_of(plugin);
     auto &runtime = runtime_of(*plugin);
-    const void *const inputs[4] = {};
+    const void *const inputs[6] = {};
     void *const outputs[2] = {};
     const auto configure = [&](const auto &largest, std::int32_t count) {
-        return build.configurePlugin(largest.data(), count, largest.data() + op.inputs, 2);
+        return build.configurePlugin(largest.data(), count, largest.data() + op.inputs, op.outputs);
     };
     const auto change = [&](const auto &actual, std::int32_t count) {
-        return runtime.onShapeChange(actual.data(), count, actual.data() + op.inputs, 2);
+        return runtime.onShapeChange(actual.data(), count, actual.data() + op.inputs, op.outputs);
     };
     for (const BadExtents &bad : bad_extents(op)) {
         auto actual = tensors(op, nvinfer1::DataType::kHALF);
@@ -121,12 +125,16 @@ void check_limits(const Op &op, const Plugin &plugin) {
     }
     const auto good = tensors(op, nvinfer1::DataType::kHALF);
     auto beyond = dynamic(good);
-    for (std::int32_t i = 0; i < 2 && i < op.inputs; ++i) {
-        beyond[static_cast<std::size_t>(i)].max.d[0] = (std::int64_t{1} << 32) + 2;
+    constexpr auto kBeyond = (std::int64_t{1} << 32) + 2;
+    if (op.prompt()) {
+        beyond[0].max.d[2] = kBeyond;
+    }
+    for (std::int32_t i = 0; i < 2 && i < op.inputs && !op.prompt(); ++i) {
+        beyond[static_cast<std::size_t>(i)].max.d[0] = kBeyond;
     }
     const StderrText log;
     demand(configure(dynamic(good), op.inputs + 1) != 0, "another input");
-    demand(configure(beyond, op.inputs) != 0, "a large batch");
+    demand(configure(beyond, op.inputs) != 0, "a large extent");
     demand(log.text().find("expected extents below 2^31") != std::string::npos, log.text());
     demand(change(good, op.inputs - 1) != 0, "an input less");
     demand(log.text().find("could not be loaded") == std::string::npos, "not for bad extents");
@@ -181,16 +189,16 @@ void check_op(void *library, std::size_t place) {
     fields.whole("keep", 64);
     const Plugin plugin = create(fields);
     demand(plugin != nullptr, "a plugin from good attributes");
-    check_shapes(op, plugin, 576, 64);
+    check_shapes(op, plugin, 576, op.prompt() ? kImages * 64 : 64);
     check_shapes(op, plugin, 40, 40);
     check_shapes(op, plugin, -1, -1);
     const std::int64_t permille = 250;
     FieldList share;
     share.field({"keep_permille", &permille, nvinfer1::PluginFieldType::kINT64, 1});
     check_shapes(op, create(share), 577, 144);
-    check_shapes(op, create(share), 2, 1);
+    check_shapes(op, create(share), 2, op.prompt() ? kImages : 1);
 
-    demand(build_of(plugin).getNbOutputs() == 2, "two outputs");
+    demand(build_of(plugin).getNbOutputs() == op.outputs, "outputs");
     for (const auto type : feature_types()) {
         check_formats(op, plugin, type);
     }
@@ -251,8 +259,9 @@ void run_plugin(void *library, std::size_t op, FieldList &fields,
     const auto largest = dynamic(described);
     const auto *const behind = described.data() + ops()[op].inputs;
     std::vector<unsigned char> workspace(build_of(plugin).getWorkspaceSize(
-        largest.data(), ops()[op].inputs, largest.data() + ops()[op].inputs, 2));
-    demand(runtime_of(*plugin).onShapeChange(described.data(), ops()[op].inputs, behind, 2) == 0,
+        largest.data(), ops()[op].inputs, largest.data() + ops()[op].inputs, ops()[op].outputs));
+    demand(runtime_of(*plugin).onShapeChange(described.data(), ops()[op].inputs, behind,
+                                             ops()[op].outputs) == 0,
            "the extents of a launch");
     demand(runtime_of(*plugin).enqueue(described.data(), behind, inputs, outputs, workspace.data(),
                                        nullptr) == 0,

@@ -54,6 +54,10 @@ class Builder final : public nvinfer1::IExprBuilder, public nvinfer1::apiv::VExp
  private:
     static Extent compute(nvinfer1::DimensionOperation operation, Extent a, Extent b) {
         switch (operation) {
+            case nvinfer1::DimensionOperation::kSUM:
+                return a + b;
+            case nvinfer1::DimensionOperation::kSUB:
+                return a - b;
             case nvinfer1::DimensionOperation::kPROD:
                 return a * b;
             case nvinfer1::DimensionOperation::kMAX:

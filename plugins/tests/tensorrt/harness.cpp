@@ -22,10 +22,15 @@ const std::vector<Op> &ops() {
     static const std::vector<Op> all{
         {"D2Prune",
          4,
+         2,
          {"keep", "keep_permille", "pivot_ratio", "alpha", "theta", "eps", "pivots_block"}},
-        {"MaxMinPrune", 1, {"keep", "keep_permille"}},
-        {"DppPrune", 2, {"keep", "keep_permille"}},
-        {"DeduplicatePrune", 2, {"keep", "keep_permille", "important_ratio"}}};
+        {"MaxMinPrune", 1, 2, {"keep", "keep_permille"}},
+        {"DppPrune", 2, 2, {"keep", "keep_permille"}},
+        {"DeduplicatePrune", 2, 2, {"keep", "keep_permille", "important_ratio"}},
+        {"D2PrunePositions",
+         6,
+         1,
+         {"keep", "keep_permille", "pivot_ratio", "alpha", "theta", "eps", "pivots_block"}}};
     return all;
 }
 
@@ -51,6 +56,17 @@ std::vector<nvinfer1::PluginTensorDesc> tensors(const Op &op, nvinfer1::DataType
         return tensor;
     };
     constexpr auto kFloat = nvinfer1::DataType::kFLOAT;
+    if (op.prompt()) {
+        const int length = tokens + kText;
+        const auto whole = whole_types().back();
+        return {one(features, extents({1, length, channels})),
+                one(kFloat, extents({1, 16, length})),
+                one(kFloat, extents({tokens})),
+                one(kFloat, extents({tokens, 2})),
+                one(whole, extents({tokens})),
+                one(whole, extents({kImages})),
+                one(nvinfer1::DataType::kINT32, extents({kText + kImages * kept}))};
+    }
     std::vector<nvinfer1::PluginTensorDesc> described{
         one(features, extents({2, tokens, channels})), one(kFloat, extents({2, 16, tokens})),
         one(kFloat, extents({tokens})), one(kFloat, extents({tokens, 2}))};
@@ -60,10 +76,41 @@ std::vector<nvinfer1::PluginTensorDesc> tensors(const Op &op, nvinfer1::DataType
     return described;
 }
 
-std::vector<nvinfer1::DimsExprs> symbols(int tokens, Builder &builder) {
+std::vector<nvinfer1::DimsExprs> symbols(const Op &op, int tokens, Builder &builder) {
+    if (op.prompt()) {
+        const int length = tokens < 0 ? -1 : tokens + kText;
+        return {expressions({1, length, 1024}, builder), expressions({1, 16, length}, builder),
+                expressions({tokens}, builder),          expressions({tokens, 2}, builder),
+                expressions({tokens}, builder),          expressions({kImages}, builder),
+                expressions({tokens}, builder)};
+    }
     return {expressions({2, tokens, 1024}, builder), expressions({2, 16, tokens}, builder),
             expressions({tokens}, builder), expressions({tokens, 2}, builder),
             expressions({tokens}, builder)};
+}
+
+void check_outputs(const Op &op, const nvinfer1::DimsExprs *outputs, int kept) {
+    const auto extent = [outputs](std::size_t output, int axis) {
+        return outputs[output].d[axis]->getConstantValue();
+    };
+    if (op.prompt()) {
+        demand(outputs[0].nbDims == 1, "rank of positions");
+        demand(extent(0, 0) == (kept < 0 ? -1 : kText + kept), "number of positions");
+        return;
+    }
+    demand(outputs[0].nbDims == 3 && outputs[1].nbDims == 2, "ranks of the outputs");
+    demand(extent(0, 0) == 2 && extent(0, 2) == 1024, "batch and channels of kept");
+    demand(extent(0, 1) == kept, "tokens of kept");
+    demand(extent(1, 0) == 2 && extent(1, 1) == kept, "shape of indices");
+}
+
+std::vector<nvinfer1::DataType> whole_types() {
+    return {
+        nvinfer1::DataType::kINT32,
+#if NV_TENSORRT_MAJOR >= 10
+            nvinfer1::DataType::kINT64,
+#endif
+    };
 }
 
 std::vector<nvinfer1::DataType> feature_types() {
@@ -130,6 +177,19 @@ std::vector<BadFields> bad_fields(const Op &op) {
 }
 
 std::vector<BadExtents> bad_extents(const Op &op) {
+    if (op.prompt()) {
+        return {{0, extents({576, 1024}), "hidden_states has shape [576, 1024]"},
+                {0, extents({2, 611, 1024}), "hidden_states has shape [2, 611, 1024]"},
+                {1, extents({611}), "importance has shape [611]"},
+                {1, extents({1, 16, 610}), "importance has shape [1, 16, 610]"},
+                {1, extents({1, 0, 611}), "importance has shape [1, 0, 611]"},
+                {2, extents({577}), "prior has shape [577]"},
+                {3, extents({576, 3}), "grid has shape [576, 3]"},
+                {4, extents({576, 1}), "visual_positions has shape [576, 1]"},
+                {4, extents({612}), "visual_positions has shape [612]"},
+                {5, extents({2, 1}), "image_lengths has shape [2, 1]"},
+                {0, extents({1, 611, 9000}), "9000 channels, expected at most 8192"}};
+    }
     std::vector<BadExtents> bad{
         {0, extents({2, 576}), "features has shape [2, 576]"},
         {1, extents({576}), "importance has shape [576]"},

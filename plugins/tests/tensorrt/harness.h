@@ -71,8 +71,15 @@ inline nvinfer1::DimsExprs expressions(std::initializer_list<int> values, Builde
 struct Op {
     const char *name;
     std::int32_t inputs;
+    std::int32_t outputs;
     std::vector<std::string> attributes;
+
+    // Whether it reads a prompt: hidden_states of kText more tokens than there are visual ones,
+    // which are those of kImages.
+    bool prompt() const { return inputs == 6; }
 };
+constexpr int kText = 35, kImages = 2;
+
 const std::vector<Op> &ops();  // in the order of the creators
 
 // Of a creator's fields.
@@ -81,13 +88,21 @@ std::vector<std::string> names_of(const nvinfer1::PluginFieldCollection &fields)
 // Whether an attribute of that name is a float.
 bool is_real(const std::string &attribute);
 
-// The op's inputs of features, importance, prior and grid, then kept and indices; row-major.
+// The op's inputs of features, importance, prior and grid, then kept and indices; or those of a
+// prompt, then positions. Row-major.
 std::vector<nvinfer1::PluginTensorDesc> tensors(const Op &op, nvinfer1::DataType features,
                                                 int tokens = 576, int channels = 1024,
                                                 int kept = 64);
 
-// The inputs as symbols, and one more than any op has.
-std::vector<nvinfer1::DimsExprs> symbols(int tokens, Builder &builder);
+// The inputs as symbols, and one more than the op has.
+std::vector<nvinfer1::DimsExprs> symbols(const Op &op, int tokens, Builder &builder);
+
+// What the outputs have to be where `kept` tokens of each picture stay, of all of them where that
+// is -1: of unknown extent.
+void check_outputs(const Op &op, const nvinfer1::DimsExprs *outputs, int kept);
+
+// The types of whole numbers that this TensorRT has.
+std::vector<nvinfer1::DataType> whole_types();
 
 // The feature types this TensorRT has.
 std::vector<nvinfer1::DataType> feature_types();
