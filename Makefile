@@ -7,13 +7,13 @@ BIN    := $(VENV)/bin
 # What a change of which makes the installation old, and what clang-format reads.
 BUILD   := pyproject.toml constraints.txt plugins/CMakeLists.txt \
            $(wildcard plugins/cmake/* plugins/*/CMakeLists.txt)
-SOURCES := $(shell find plugins -name '*.cpp' -o -name '*.cu' -o -name '*.h')
+SOURCES := $(shell find plugins engines -name '*.cpp' -o -name '*.cu' -o -name '*.h')
 
 .PHONY: setup demo test lint fuzz clean
 
 setup: $(VENV)/.installed
 
-$(VENV)/.installed: $(BUILD) $(filter-out plugins/tests/%,$(SOURCES))
+$(VENV)/.installed: $(BUILD) $(filter-out plugins/tests/% engines/%,$(SOURCES))
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing d2export, PyTorch and ONNX Runtime into $(VENV) (a minute or two) ..."
 	@PIP_CONSTRAINT=constraints.txt $(BIN)/pip install -qq -e '.[ort,export,dev]'
@@ -30,7 +30,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	@echo "clang-format --dry-run --Werror plugins/**"
+	@echo "clang-format --dry-run --Werror plugins/** engines/**"
 	@$(BIN)/clang-format --dry-run --Werror $(SOURCES)
 
 # Half a minute (SECONDS) of any bytes for each target, under sanitizers: libFuzzer's where there is
