@@ -6,56 +6,20 @@ from collections.abc import Callable
 from dataclasses import astuple
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
 
 from d2export.engine import custom_op
-from d2export.export.onnx_function import prune_functions, register_schema
-from d2export.export.ops import POSITIONS
 from d2export.export.torch_op import prune_positions
-from d2export.pruning.parameters import DOMAIN, OP_VERSION, POSITIONS_OP_TYPE, PruneParameters
+from d2export.pruning.parameters import PruneParameters
 from d2export.pruning.sequence import surviving_positions
 from tests.prompt_cases import Prompt, expected, random_prompt, small_prompt
+from tests.prompt_model import model_of
 from tests.selection_cases import FLAVOURS, Array
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime, to run the graphs")
 
 PROMPTS = 12  # of each flavour
-
-
-def model_of(parameters: PruneParameters, opset: int, heads: bool) -> onnx.ModelProto:
-    register_schema()
-    info, floats, longs = helper.make_tensor_value_info, TensorProto.FLOAT, TensorProto.INT64
-    node = helper.make_node(
-        POSITIONS_OP_TYPE,
-        POSITIONS.input_names,
-        ["positions"],
-        domain=DOMAIN,
-        **parameters.attributes(),
-    )
-    graph = helper.make_graph(
-        [node],
-        "positions",
-        [
-            info("hidden_states", floats, [1, "T", "C"]),
-            info("importance", floats, [1, "H", "T"] if heads else [1, "T"]),
-            info("prior", floats, ["V"]),
-            info("grid", floats, ["V", 2]),
-            info("visual_positions", longs, ["V"]),
-            info("image_lengths", longs, ["I"]),
-        ],
-        [info("positions", TensorProto.INT32, ["S"])],
-    )
-    model = helper.make_model(
-        graph,
-        functions=prune_functions(opset, [POSITIONS_OP_TYPE]),
-        opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid(DOMAIN, OP_VERSION)],
-    )
-    model.ir_version = 10
-    onnx.checker.check_model(model, full_check=True)
-    return model
 
 
 def runner(

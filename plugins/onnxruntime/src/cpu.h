@@ -1,6 +1,7 @@
 // Nodes on the CPU.
 #pragma once
 
+#include "d2export/positions.h"
 #include "d2export/select.h"
 #include "kernel.h"
 #include "scratch.h"
@@ -20,6 +21,16 @@ struct Cpu {
         const Scratch scratch = Scratch::on_cpu(call, scratch_bytes(shape, attributes));
         select(shape, inputs, attributes, call.indices, scratch.data());
         gather(shape, inputs, attributes.kept(shape.tokens), call.indices, call.kept);
+    }
+
+    static void select_positions(const PromptCall& call, const PositionsParameters& attributes) {
+        const PromptShape& shape = call.arguments.shape;
+        const PromptInputs& inputs = call.arguments.inputs;
+        if (const std::string wrong = fault(shape, inputs); !wrong.empty()) {
+            throw Failure(wrong);
+        }
+        const Scratch scratch = Scratch::on_cpu(call, scratch_bytes(shape, attributes));
+        select(shape, inputs, attributes, call.positions, scratch.data());
     }
 };
 

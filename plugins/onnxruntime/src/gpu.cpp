@@ -8,14 +8,6 @@ namespace {
 
 constexpr std::uintptr_t kTensorAlignment = 16;
 
-void require_aligned(const char* name, const void* memory) {
-    if (reinterpret_cast<std::uintptr_t>(memory) % kTensorAlignment != 0) {
-        throw Failure(std::string(name) + " does not start at a multiple of " +
-                      std::to_string(kTensorAlignment) +
-                      " bytes; bind device memory as cudaMalloc returns it");
-    }
-}
-
 }  // namespace
 
 void Gpu::check(const char* what, const char* op, cudaError_t status) {
@@ -26,18 +18,23 @@ void Gpu::check(const char* what, const char* op, cudaError_t status) {
     }
 }
 
-void Gpu::require_runnable(const Call& call, const std::string& fault) {
+void Gpu::require_runnable(const std::string& fault) {
     if (!fault.empty()) {
         throw Failure(fault);
     }
-    require_aligned("features", call.arguments.inputs.features);
-    require_aligned("kept", call.kept);
 }
 
-cudaStream_t Gpu::stream_of(const Call& call) {
+void Gpu::require_aligned(const char* name, const void* memory) {
+    if (reinterpret_cast<std::uintptr_t>(memory) % kTensorAlignment != 0) {
+        throw Failure(std::string(name) + " does not start at a multiple of " +
+                      std::to_string(kTensorAlignment) +
+                      " bytes; bind device memory as cudaMalloc returns it");
+    }
+}
+
+cudaStream_t Gpu::stream_of(const OrtApi& api, const OrtKernelContext& context) {
     void* stream = nullptr;
-    onnxruntime::check(call.api,
-                       call.api.KernelContext_GetGPUComputeStream(&call.context, &stream));
+    onnxruntime::check(api, api.KernelContext_GetGPUComputeStream(&context, &stream));
     return static_cast<cudaStream_t>(stream);
 }
 

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "api.h"
 #include "arguments.h"
 #include "attributes.h"
+#include "d2export/positions.h"
 
 namespace d2export::onnxruntime {
 
@@ -16,6 +18,14 @@ struct Call {
     const Arguments& arguments;
     void* kept;             // [B, M, C]
     std::int32_t* indices;  // [B, M]
+};
+
+// The same of D2PrunePositions.
+struct PromptCall {
+    const OrtApi& api;
+    const OrtKernelContext& context;
+    const PromptArguments& arguments;
+    std::int32_t* positions;  // [T - V + n]
 };
 
 // Reentrant: ONNX Runtime runs one session on several threads.
@@ -39,7 +49,8 @@ class Kernel {
 
 // A node of the op with these attributes on Cpu or Gpu. A device has, both throwing Failure,
 //   prepare<Attributes>(type)    once for each node, before its calls, none of them under way,
-//   prune(call, attributes).
+//   prune(call, attributes),
+//   select_positions(call, attributes) for D2PrunePositions.
 template <typename Attributes, typename Device>
 class KernelOf final : public Kernel {
  public:
@@ -50,13 +61,21 @@ class KernelOf final : public Kernel {
 
  private:
     void run(const OrtApi& api, OrtKernelContext& context) const override {
-        const Arguments arguments(api, context, type_, Attributes::kInputs);
-        const Shape& shape = arguments.shape;
-        const std::int32_t tokens = attributes_.kept(shape.tokens);
-        void* const kept = output(api, context, 0, {shape.batch, tokens, shape.channels});
-        void* const indices = output(api, context, 1, {shape.batch, tokens});
-        Device::prune({api, context, arguments, kept, static_cast<std::int32_t*>(indices)},
-                      attributes_);
+        if constexpr (std::is_same_v<Attributes, PositionsParameters>) {
+            const PromptArguments arguments(api, context, type_);
+            const std::int32_t count = surviving(arguments.shape, attributes_);
+            void* const positions = output(api, context, 0, {count});
+            Device::select_positions(
+                {api, context, arguments, static_cast<std::int32_t*>(positions)}, attributes_);
+        } else {
+            const Arguments arguments(api, context, type_, Attributes::kInputs);
+            const Shape& shape = arguments.shape;
+            const std::int32_t tokens = attributes_.kept(shape.tokens);
+            void* const kept = output(api, context, 0, {shape.batch, tokens, shape.channels});
+            void* const indices = output(api, context, 1, {shape.batch, tokens});
+            Device::prune({api, context, arguments, kept, static_cast<std::int32_t*>(indices)},
+                          attributes_);
+        }
     }
 
     const Attributes attributes_;

@@ -18,9 +18,9 @@ namespace d2export::onnxruntime {
 namespace {
 
 template <typename Device>
-constexpr const Form* kForms[] = {&kForm<Parameters, Device>, &kForm<MaxMinParameters, Device>,
-                                  &kForm<DppParameters, Device>,
-                                  &kForm<DeduplicateParameters, Device>};
+constexpr const Form* kForms[] = {
+    &kForm<Parameters, Device>, &kForm<MaxMinParameters, Device>, &kForm<DppParameters, Device>,
+    &kForm<DeduplicateParameters, Device>, &kForm<PositionsParameters, Device>};
 
 // The ops and their domain. Sessions point to them, so they live as long as the library does, which
 // ONNX Runtime unloads after its last session.

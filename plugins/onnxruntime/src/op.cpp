@@ -9,9 +9,20 @@
 namespace d2export::onnxruntime {
 namespace {
 
-constexpr std::size_t kOutputs = 2;  // kept, indices
-
 const Op& of(const OrtCustomOp* op) noexcept { return *static_cast<const Op*>(op); }
+
+ONNXTensorElementDataType input_type(const Op& op, std::size_t index) noexcept {
+    if (index == 0) {
+        return element_type(op.type);
+    }
+    const bool whole = op.form.of_prompt && index >= 4;  // visual_positions, image_lengths
+    return whole ? ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64 : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+}
+
+ONNXTensorElementDataType output_type(const Op& op, std::size_t index) noexcept {
+    const bool kept = index == 0 && !op.form.of_prompt;
+    return kept ? element_type(op.type) : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+}
 
 }  // namespace
 
@@ -25,18 +36,23 @@ Op::Op(const OrtApi& its_api, const Form& its_form, DataType its_type) noexcept
 
     GetInputTypeCount = [](const OrtCustomOp* op) { return of(op).form.inputs; };
     GetInputType = [](const OrtCustomOp* op, std::size_t index) {
-        return index == 0 ? element_type(of(op).type) : ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT;
+        return input_type(of(op), index);
     };
     GetInputCharacteristic = [](const OrtCustomOp*, std::size_t) { return INPUT_OUTPUT_REQUIRED; };
     GetInputMemoryType = [](const OrtCustomOp*, std::size_t) { return OrtMemTypeDefault; };
-    GetOutputTypeCount = [](const OrtCustomOp*) { return kOutputs; };
+    GetOutputTypeCount = [](const OrtCustomOp* op) { return of(op).form.outputs; };
     GetOutputType = [](const OrtCustomOp* op, std::size_t index) {
-        return index == 0 ? element_type(of(op).type) : ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32;
+        return output_type(of(op), index);
     };
     GetOutputCharacteristic = GetInputCharacteristic;
     InferOutputShapeFn = [](const OrtCustomOp* op, OrtShapeInferContext* context) {
-        return guarded(of(op).api,
-                       [&] { infer_shapes(of(op).api, *context, element_type(of(op).type)); });
+        return guarded(of(op).api, [&] {
+            if (of(op).form.of_prompt) {
+                infer_positions(of(op).api, *context);
+            } else {
+                infer_shapes(of(op).api, *context, element_type(of(op).type));
+            }
+        });
     };
 
     CreateKernelV2 = [](const OrtCustomOp* op, const OrtApi* its, const OrtKernelInfo* info,

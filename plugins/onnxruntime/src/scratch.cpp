@@ -2,26 +2,27 @@
 
 namespace d2export::onnxruntime {
 
-Scratch Scratch::on_cpu(const Call& call, std::size_t bytes) {
-    Allocator arena = allocator(call);
+Scratch Scratch::allocate_on_cpu(const OrtApi& api, const OrtKernelContext& context,
+                                 const OrtMemoryInfo* memory, std::size_t bytes) {
+    Allocator arena = allocator(api, context, memory);
     void* data = nullptr;
-    check(call.api, call.api.AllocatorAlloc(arena.get(), bytes, &data));
-    return {call.api, std::move(arena), data};
+    check(api, api.AllocatorAlloc(arena.get(), bytes, &data));
+    return {api, std::move(arena), data};
 }
 
-Scratch Scratch::on_gpu(const Call& call, std::size_t bytes) {
-    Allocator arena = allocator(call);
+Scratch Scratch::allocate_on_gpu(const OrtApi& api, const OrtKernelContext& context,
+                                 const OrtMemoryInfo* memory, std::size_t bytes) {
+    Allocator arena = allocator(api, context, memory);
     void* data = nullptr;
-    check(call.api, call.api.KernelContext_GetScratchBuffer(&call.context, call.arguments.memory,
-                                                            bytes, &data));
-    return {call.api, std::move(arena), data};
+    check(api, api.KernelContext_GetScratchBuffer(&context, memory, bytes, &data));
+    return {api, std::move(arena), data};
 }
 
-Scratch::Allocator Scratch::allocator(const Call& call) {
+Scratch::Allocator Scratch::allocator(const OrtApi& api, const OrtKernelContext& context,
+                                      const OrtMemoryInfo* memory) {
     OrtAllocator* found = nullptr;
-    check(call.api,
-          call.api.KernelContext_GetAllocator(&call.context, call.arguments.memory, &found));
-    return {found, call.api.ReleaseAllocator};
+    check(api, api.KernelContext_GetAllocator(&context, memory, &found));
+    return {found, api.ReleaseAllocator};
 }
 
 }  // namespace d2export::onnxruntime

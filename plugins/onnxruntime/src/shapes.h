@@ -9,4 +9,8 @@ namespace d2export::onnxruntime {
 // that could stand for it. Throws Failure.
 void infer_shapes(const OrtApi& api, OrtShapeInferContext& context, ONNXTensorElementDataType type);
 
+// positions [T - V + n], if hidden_states, visual_positions and image_lengths have no unknown
+// extent.
+void infer_positions(const OrtApi& api, OrtShapeInferContext& context);
+
 }  // namespace d2export::onnxruntime
