@@ -1,1 +1,1 @@
-"""What is measured on pictures before a build: priors."""
+"""What is measured on pictures before a build: priors, INT8 scales."""
