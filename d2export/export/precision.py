@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from d2export.export import headroom
 from d2export.export.ops import OPS
 
 # Of what is narrow: with INT8, that is what no product with an INT8 weight computes.
@@ -40,7 +41,8 @@ BFLOAT16_CONV_OPSET = 22  # before it, ONNX has no bfloat16 convolution
 # into float32.
 RESIDUAL_WEIGHTS = ("tower.position_embedding",)
 RESIDUAL_INPUTS = ("image_embeds",)
-FACTORS = (".smoothing",)  # of `quantize.py`: powers of two, some beyond half precision
+# Powers of two that are multiplied in float32: some of `quantize.py` exceed half precision.
+FACTORS = (".smoothing", headroom.FACTOR)
 NARROW_INPUTS = ("image_embeds", "past_key_values.")
 
 
@@ -51,6 +53,8 @@ def cast_graph(model: ir.Model, narrow: ir.DataType) -> None:
         model: float32 graph whose initializers already have the type they are stored in.
         narrow: type of the matrix products.
     """
+    if narrow == ir.DataType.FLOAT16:
+        headroom.make_room(model)
     graph = model.graph
     casts: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
     types: dict[ir.Value, ir.DataType] = {}
