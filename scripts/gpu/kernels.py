@@ -6,7 +6,7 @@ Needs a CUDA GPU and torch with CUDA. Builds plugins/ for this GPU with CMake an
 --library names a libd2export_device_driver.so that was built elsewhere.
 
 1. equality: fresh random inputs, every dtype, and rows at the ends of the number range, against the
-   CPU: indices and rows. A quarter as many cases of each of the other ops (rules.py).
+   CPU: indices and rows. A quarter as many cases of each of the other ops (rules.py, prompts.py).
 2. the same under compute-sanitizer's memcheck, racecheck and synccheck, where it is installed.
 3. a captured CUDA graph of each, replayed on new inputs in the same memory.
 4. time: CUDA events around many launches, medians; D2Prune beside the paper's dense loop in torch
@@ -32,8 +32,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+import prompts
 import rules
 from launch import DTYPES, Launch, build, graphed, microseconds
+from margin import theta_between
 
 from d2export.models.tiling import token_grid
 from d2export.pruning.parameters import OP_TYPE, PruneParameters
@@ -42,11 +44,9 @@ from d2export.pruning.selection import (
     debias,
     diagonal_of,
     select,
-    similarity,
     unit,
 )
 
-MARGIN = 1e-4  # no similarity of a case that is compared lies so close to theta
 # Microseconds, float16, on an H200: estimated, not run. For inputs whose walk ends in its first
 # round ("random"). The "worst" ones take all rounds: about 480 us for 3328 tokens, estimated, too.
 GOALS = {(3328, 4096, 333): 150.0, (576, 4096, 57): 40.0}
@@ -85,31 +85,10 @@ def random_case(generator: torch.Generator, dtype: torch.dtype) -> tuple[Scored,
         keep=number(1, tokens + 2),
         pivot_ratio=(0.0, 0.3, 0.7)[number(0, 3)],
         alpha=alpha,
-        theta=theta_between(features, grid, alpha, generator),
+        theta=theta_between([(rows, grid) for rows in features], alpha, generator),
         pivots_block=number(0, 3) == 0,
     )
     return Scored(features, importance, torch.ones(tokens), grid), parameters
-
-
-def theta_between(
-    features: Tensor, grid: Tensor, alpha: float, generator: torch.Generator
-) -> float:
-    """The widest gap between similarities near a random quantile; 2 if they are all close."""
-    diagonal = diagonal_of(grid)
-    values = torch.cat(
-        [
-            similarity(rows, rows, grid, grid, diagonal, alpha).flatten()
-            for rows in map(unit, features)
-        ]
-    )
-    values = values.sort().values
-    start = int(torch.rand((), generator=generator) * len(values))
-    window = values[start : start + 20000]
-    gaps = window.diff()
-    if not len(gaps) or float(gaps.max()) < 2 * MARGIN:
-        return 2.0
-    widest = int(gaps.argmax())
-    return float((window[widest] + window[widest + 1]) / 2)
 
 
 def extreme_case(
@@ -302,6 +281,8 @@ def main() -> int:
         quarter = -(-arguments.cases // 4)
         report["equality of rules"] = rules.check_equality(library, quarter, arguments.seed)
         print(f"equality of rules: {report['equality of rules']}")
+        report["equality of prompts"] = prompts.check_equality(library, quarter, arguments.seed)
+        print(f"equality of prompts: {report['equality of prompts']}")
         if not arguments.only_equality:
             report["sanitizers"] = check_sanitizers(path, arguments.seed)
             print(f"compute-sanitizer: {report['sanitizers']}")
@@ -309,8 +290,11 @@ def main() -> int:
             print(f"CUDA graph: {report['graph']}")
             report["graphs of rules"] = rules.check_graphs(library, arguments.seed)
             print(f"CUDA graphs of rules: {report['graphs of rules']}")
+            report["graph of prompts"] = prompts.check_graph(library, arguments.seed)
+            print(f"CUDA graph of prompts: {report['graph of prompts']}")
             report["time"] = measure(library)
             report["time of rules"] = rules.measure(library)
+            report["time of prompts"] = prompts.measure(library)
     failed = [
         name
         for name in report

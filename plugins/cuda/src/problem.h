@@ -32,13 +32,13 @@ constexpr Rule rule_of(const PositionsParameters&) noexcept { return Rule::kPosi
 
 // One picture's part of the arrays over all pictures, and its pivots.
 struct Segment {
-    std::int32_t first;  // of its tokens
-    std::int32_t tokens;
-    std::int32_t word;      // first of its bits
-    std::int32_t pivots;    // all tokens where all stay
-    std::int32_t panel;     // first of its panel
-    std::int32_t pitch;     // of a row of its products
+    std::int64_t first;     // of its tokens
+    std::int64_t word;      // first of its bits
+    std::int64_t panel;     // first of its panel
     std::int64_t products;  // first of its products
+    std::int32_t tokens;
+    std::int32_t pivots;  // all tokens where all stay
+    std::int32_t pitch;   // of a row of its products
 };
 
 // Where D2Prune's walk through one picture stands.
@@ -131,6 +131,12 @@ struct PromptProblem : Problem {
     std::uint32_t* gone;  // [T / kWord], a bit per position
     std::int32_t* left;   // [1], tokens that the images leave over, or less than 0
 };
+
+// Whether any token may have to go: not where all stay, as in every decode step, nor where no image
+// has the tokens, which is an error.
+D2EXPORT_HOST_DEVICE bool has_choice(const PromptProblem& problem) noexcept {
+    return problem.wanted < problem.shape.tokens && problem.shape.batch > 0;
+}
 
 // Extents and attributes filled in, arrays laid out from `memory` on, which is aligned to
 // kAlignment; with null memory, only their sizes are right.

@@ -44,9 +44,9 @@ cudaError_t select_positions(const PromptShape& shape, const PromptInputs& input
     problem.visual_positions = inputs.visual_positions;
     problem.image_lengths = inputs.image_lengths;
     problem.positions = positions;
-    const bool all_survive = problem.wanted == shape.tokens;
     const std::int64_t counting = (std::int64_t{shape.length} + kThreads - 1) / kThreads;
-    const std::int64_t useful = all_survive ? counting : std::int64_t{shape.images} * kTile * 2;
+    const std::int64_t useful =
+        has_choice(problem) ? std::int64_t{shape.images} * kTile * 2 : counting;
     return launch(kernel_of(Rule::kPositions, inputs.type), useful, &problem, stream);
 }
 

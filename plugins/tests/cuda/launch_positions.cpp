@@ -36,6 +36,9 @@ void check_launches() {
     const PromptShape decoding{16, 1, 1024, 0, 0};
     demand(run(decoding, 64) == cudaSuccess && runtime.launches == std::vector<unsigned>{1},
            "one block for a decode step");
+    demand(run({16, 10, 1024, 5, 0}, 64) == cudaSuccess &&
+               runtime.launches == std::vector<unsigned>{1} && runtime.problem.surviving == 5,
+           "nor more where no image has the tokens");
     demand(run({1, 0, 1024, 0, 0}, 64) == cudaSuccess && runtime.launches.empty(),
            "no launch for no prompt");
     demand(cuda::prepare<PositionsParameters>(DataType::kBFloat16) == cudaSuccess &&

@@ -79,7 +79,7 @@ D2EXPORT_PHASE void run_d2(Block& block, const Problem& problem, const Meet& mee
 
 template <typename T, typename Block, typename Meet>
 D2EXPORT_PHASE void run_positions(Block& block, const PromptProblem& problem, const Meet& meet) {
-    if (problem.wanted == problem.shape.tokens) {  // also when there are none
+    if (!has_choice(problem)) {
         list_all(block, problem);
         return;
     }

@@ -13,7 +13,7 @@ struct ListShared {
 template <typename Block>
 D2EXPORT_PHASE void list_all(Block& block, const PromptProblem& problem) {
     block.each([&](std::int32_t thread) {
-        for (std::int32_t i = block.index() * kThreads + thread; i < problem.length;
+        for (std::int32_t i = block.index() * kThreads + thread; i < problem.surviving;
              i += block.count() * kThreads) {
             problem.positions[i] = i;
         }

@@ -8,9 +8,14 @@
 namespace d2export::cuda {
 
 D2EXPORT_HOST_DEVICE Segment segment_of(const Problem& problem, std::int32_t b) noexcept {
-    const std::int64_t rows = static_cast<std::int64_t>(b) * problem.splits * kTile;
-    return {b * problem.shape.tokens, problem.shape.tokens, b * problem.words,   problem.pivots,
-            b * problem.capacity,     problem.pitch,        rows * problem.pitch};
+    const std::int64_t before = b;
+    return {before * problem.shape.tokens,
+            before * problem.words,
+            before * problem.capacity,
+            before * problem.splits * kTile * problem.pitch,
+            problem.shape.tokens,
+            problem.pivots,
+            problem.pitch};
 }
 
 D2EXPORT_HOST_DEVICE Segment segment_of(const PromptProblem& problem, std::int32_t b) noexcept {
@@ -18,7 +23,7 @@ D2EXPORT_HOST_DEVICE Segment segment_of(const PromptProblem& problem, std::int32
 }
 
 // Where a visual token is in the prompt: never outside, whatever the input says.
-D2EXPORT_HOST_DEVICE std::int32_t position_of(const PromptProblem& problem, std::int32_t token) {
+D2EXPORT_HOST_DEVICE std::int32_t position_of(const PromptProblem& problem, std::int64_t token) {
     const std::int64_t position = problem.visual_positions[token];
     const std::int64_t last = problem.length - 1;
     return static_cast<std::int32_t>(position < 0 ? 0 : position < last ? position : last);
@@ -51,7 +56,7 @@ D2EXPORT_HOST_DEVICE const float* grid_of(const Problem& problem, const Segment&
 
 D2EXPORT_HOST_DEVICE const float* grid_of(const PromptProblem& problem,
                                           const Segment& segment) noexcept {
-    return problem.inputs.grid + 2 * static_cast<std::int64_t>(segment.first);
+    return problem.inputs.grid + 2 * segment.first;
 }
 
 D2EXPORT_HOST_DEVICE float diagonal_of(const Problem& problem, std::int32_t) noexcept {

@@ -64,7 +64,7 @@ D2EXPORT_PHASE void walk_one(Block& block, const Where& problem, std::int32_t b)
     });
     block.each([&](std::int32_t thread) {
         const std::int32_t* const order = workspace.order + segment.first + next;
-        const std::int32_t first = segment.panel + panel;
+        const std::int64_t first = segment.panel + panel;
         for (std::int32_t k = thread; k < shared.joined_count; k += kThreads) {
             const std::int32_t candidate = shared.joined[k];
             workspace.panel[first + k] = order[candidate];
