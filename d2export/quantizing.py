@@ -44,9 +44,16 @@ def calibrate(
 def given_scales(options: ExportOptions) -> Int8Scales | None:
     """The scales of the file that options name, before anything else is done.
 
+    Where they name pictures instead, these are looked at, and so are prompts.
+
     Raises:
-        UsageError: the file cannot be read.
+        UsageError, ImageError: something cannot be read, or there are too few pictures.
     """
+    if options.calib is not None:
+        from d2export.calibration.int8_inputs import calibration_pictures, calibration_prompts
+
+        calibration_pictures(options.calib)
+        calibration_prompts(options.scope, options.prompts)
     if options.scales is None:
         return None
     from d2export.calibration.int8_scales import read_scales

@@ -11,6 +11,7 @@ from typing import Any
 
 from d2export import __version__
 from d2export.bundle.folder import Bundle, read_bundle
+from d2export.calibration.int8_inputs import calibration_pictures, calibration_prompts
 from d2export.calibration.int8_scales import Inputs, Int8Scales
 from d2export.calibration.int8_segment_scales import measure_segment
 from d2export.calibration.int8_segments import (
@@ -22,16 +23,13 @@ from d2export.calibration.int8_segments import (
     segments_of,
 )
 from d2export.calibration.int8_settings import Settings
-from d2export.calibration.pictures import named, picture_files, text_name
-from d2export.calibration.prior import PROMPT
-from d2export.errors import ImageError, OutputError, UsageError
+from d2export.errors import OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
 from d2export.progress import Progress
 from d2export.runtime.generate import Generator
 from d2export.verify.tables import plural
 
-FEWEST_PICTURES = 8
 COMPARED = 8  # samples that errors of products are measured on
 
 
@@ -88,7 +86,7 @@ def calibrate_int8(
     Args:
         bundle: of precision `fp32`, of either scope; in scope `vlm` with a tokenizer.
         images: a folder; its picture files are taken in the order of their names, at least
-            `FEWEST_PICTURES`.
+            `int8_inputs.FEWEST_PICTURES`.
         output: the file to write.
         prompts: a text file with a prompt on each line, asked about the pictures in turn; in scope
             `vlm` only. None asks `prior.PROMPT`.
@@ -111,14 +109,14 @@ def calibrate_int8(
         raise OutputError(f"output {path} is a folder", "Name a file: scales.json.")
     if path.exists() and not force:
         raise OutputError(f"output {path} exists", "Choose another path, or add --force.")
-    files = _pictures(Path(images), limit)
+    files = calibration_pictures(Path(images), limit)
     opened = read_bundle(Path(bundle))
     if opened.manifest.precision != "fp32":
         raise UsageError(
             f"{bundle} has precision {opened.manifest.precision}, expected fp32",
             "Scales are measured where nothing is rounded yet: export one with --precision fp32.",
         )
-    asked = _read_prompts(opened, prompts)
+    asked = calibration_prompts(opened.manifest.scope, prompts)
     measuring = _Measuring(opened, files, asked, settings, provider, threads, progress)
     scales = measuring.scales()
     scales.write(path)
@@ -238,53 +236,6 @@ class _Measuring:
                 encoded = generator.tokenizer.encode(prompt, [len(cut.grid)])
                 seen = generator.see(encoded, [cut.pixels], [cut.grid])
                 samples.append(decoder.feeds(seen) | decoder.nothing_before())
-
-
-def _pictures(folder: Path, limit: int | None) -> list[Path]:
-    """The picture files; each can be read."""
-    files = picture_files(folder, limit)
-    different = len({hashlib.sha256(file.read_bytes()).digest() for file in files})
-    if different < FEWEST_PICTURES:
-        raise UsageError(
-            f"{folder} has {plural(different, 'picture')} to calibrate on, equal ones counted "
-            f"once, expected at least {FEWEST_PICTURES}",
-            "A range from a few pictures fits no others. Pass a folder with more, such as the "
-            "model will see.",
-        )
-    broken = []
-    for file in files:
-        try:
-            load_image(file)
-        except ImageError:
-            broken.append(text_name(file))
-    if broken:
-        raise ImageError(
-            f"{len(broken)} of {len(files)} pictures in {folder} cannot be read: {named(broken)}",
-            "Repair or remove them.",
-        )
-    return files
-
-
-def _read_prompts(bundle: Bundle, path: Path | str | None) -> list[str] | None:
-    """What is asked about the pictures; None where there is no language model."""
-    if bundle.manifest.scope == "vision":
-        if path is not None:
-            raise UsageError(
-                f"--prompts is {path}, but {bundle.root} has scope 'vision': nothing reads them",
-                "Leave it out.",
-            )
-        return None
-    if path is None:
-        return [PROMPT]
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise UsageError(f"cannot read prompts {path}: {why}", "Check the path.") from None
-    prompts = [line.strip() for line in lines if line.strip()]
-    if not prompts:
-        raise UsageError(f"{path} has no prompts", "Write one on each line.")
-    return prompts
 
 
 def _worst(scales: Int8Scales, count: int = 5) -> list[str]:

@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from d2export.bundle.folder import Bundle, read_bundle
-from d2export.calibration.int8 import FEWEST_PICTURES, calibrate_int8
+from d2export.calibration.int8 import calibrate_int8
+from d2export.calibration.int8_inputs import FEWEST_PICTURES
 from d2export.calibration.int8_scales import read_scales
 from d2export.calibration.int8_settings import Settings
 from d2export.errors import UsageError
@@ -359,6 +360,13 @@ def test_options_that_do_not_go_together(tmp_path: Path) -> None:
 def test_pytorch_is_not_asked_with_int8_weights(d2: Caller, llava: Pair) -> None:
     message = d2.refused("check", llava.narrow.root, "--pytorch")
     assert "has INT8 weights, which PyTorch cannot be asked with\n  Check against" in message
+
+
+def test_pictures_are_looked_at_before_the_model(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    options = ExportOptions("no-such-model", precision="int8", calib=tmp_path / "empty")
+    with pytest.raises(UsageError, match="holds no pictures"):
+        export(options, tmp_path / "out")
 
 
 # --- In one go ------------------------------------------------------------------------------------
