@@ -29,7 +29,7 @@ def fuzz_targets(name: str, *settings: str) -> list[Path]:
     optimised = ("-DCMAKE_BUILD_TYPE=Release", "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1")
     fixed = ("-DD2EXPORT_TESTS=ON", "-DD2EXPORT_CUDA=OFF", *optimised)
     run("cmake", "-S", ROOT / "plugins", "-B", folder, *fixed, *settings)
-    names = ("fuzz_select", "fuzz_rules", "fuzz_deserialize")
+    names = ("fuzz_select", "fuzz_rules", "fuzz_positions", "fuzz_deserialize")
     run("cmake", "--build", folder, "--target", *names, "--parallel", "2")
     return [folder / "tests" / target for target in names]
 
