@@ -158,7 +158,7 @@ def attention(
 
 
 def attention_ahead(model: Any, bundle: Bundle, picture: Path) -> npt.NDArray[np.float32]:
-    """The same in layer `PRUNE_LAYER + 1`, of which only the last token went through the one before."""
+    """The same in layer `PRUNE_LAYER + 1`; only the last token went through the one before."""
     embeds, places = prompt_of(model, bundle, picture)
     layer = model.model.layers[PRUNE_LAYER + 1]
     with torch.inference_mode():
