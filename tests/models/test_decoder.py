@@ -127,5 +127,3 @@ def test_last_row_is_the_last_row_of_the_whole_attention(spec: TextSpec) -> None
         expected = reference(ids, output_attentions=True).attentions[-1]
     torch.testing.assert_close(row, expected[:, :, -1], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(row.sum(dim=2), torch.ones(1, spec.heads))
-
-
