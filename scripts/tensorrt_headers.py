@@ -4,10 +4,13 @@
     python scripts/tensorrt_headers.py check [VERSION ...]   # are they whole, what they claim to be
     python scripts/tensorrt_headers.py get VERSION           # download a set
     python scripts/tensorrt_headers.py get VERSION --from CLONE   # or take it from a git clone
+    python scripts/tensorrt_headers.py parser VERSION        # add NvOnnxParser.h, for engines/tool
 
 A set is the folder include/ of the public repository NVIDIA/TensorRT at a tag. It lies in
 ~/.cache/d2export/tensorrt/<version>/include (or --cache FOLDER), where CMake and the tests look.
-A download is the archive of the whole repository, of which only the headers are written.
+A download is the archive of the whole repository, of which only the headers are written. Before
+10.16 the parser's header is not among them but in onnx/onnx-tensorrt; that of 10.1 is written for
+10.3 and 10.13, too.
 
 Exit code 0: done; 1: a set is missing or damaged; 2: a wrong argument; 3: the source cannot be
 read, or the cache not written.
@@ -38,8 +41,15 @@ TAGS = {
     "11.0": "v11.0",
     "11.1": "v11.1",
 }
+PARSER_TAGS = {
+    "8.6.1": "release/8.6-GA",
+    "10.3": "release/10.1-GA",
+    "10.13": "release/10.1-GA",
+}
 CACHE = Path.home() / ".cache" / "d2export" / "tensorrt"
 ARCHIVES = "https://codeload.github.com/NVIDIA/TensorRT/tar.gz/refs/tags"
+PARSER_ARCHIVES = "https://codeload.github.com/onnx/onnx-tensorrt/tar.gz/refs/tags"
+PARSER = "NvOnnxParser.h"
 ENTRY = "NvInferRuntime.h"  # all that the plugin includes
 LARGEST = 8 << 20  # bytes of one header; the largest known has 0.4 MB
 SECONDS = 60  # without an answer
@@ -133,9 +143,32 @@ def get(version: str, cache: Path, archives: str, clone: Path | None) -> Path:
     return target
 
 
+def get_parser(version: str, cache: Path, archives: str, clone: Path | None) -> Path:
+    """Adds the parser's header to a set that has none."""
+    include = include_folder(version, cache)
+    wrong = fault(version, include)
+    if wrong is not None:
+        raise Problem(wrong, 1)
+    target = include / PARSER
+    if target.is_file():
+        return target
+    if version not in PARSER_TAGS:
+        raise Problem(f"{include} lacks {PARSER}, which TensorRT {version} brings", 1)
+    tag = PARSER_TAGS[version]
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=include) as partial:
+        archive = cloned(clone, tag, PARSER) if clone else downloaded(archives, tag)
+        with archive as stream:
+            extract(stream, Path(partial), ())
+        found = Path(partial) / PARSER
+        if not found.is_file():
+            raise Problem(f"what was read has no {PARSER} at the tag {tag}", 3)
+        found.rename(target)
+    return target
+
+
 @contextmanager
 def downloaded(archives: str, tag: str) -> Iterator[IO[bytes]]:
-    """The repository at a tag, as a stream of tar.gz."""
+    """A repository at a tag, as a stream of tar.gz."""
     url = f"{archives.rstrip('/')}/{tag}"
     print(f"reading {url} ...", file=sys.stderr, flush=True)
     advice = "check the network, or clone NVIDIA/TensorRT elsewhere and use --from CLONE"
@@ -151,29 +184,36 @@ def downloaded(archives: str, tag: str) -> Iterator[IO[bytes]]:
 
 
 @contextmanager
-def cloned(clone: Path, tag: str) -> Iterator[IO[bytes]]:
+def cloned(clone: Path, tag: str, what: str = "include") -> Iterator[IO[bytes]]:
     """The headers at a tag of a local clone, laid out as in the download."""
     command = ["git", "-C", str(clone), "archive", "--format=tar", "--prefix=TensorRT/"]
-    done = subprocess.run(
-        [*command, f"refs/tags/{tag}", "include"], capture_output=True, check=False
-    )
+    done = subprocess.run([*command, f"refs/tags/{tag}", what], capture_output=True, check=False)
     if done.returncode != 0:
+        repository = "NVIDIA/TensorRT" if what == "include" else "onnx/onnx-tensorrt"
         said = done.stderr.decode(errors="replace").strip()
         raise Problem(
-            f"{clone} has no include/ at the tag {tag}: git says '{said}'\n"
-            f"  expected a clone of NVIDIA/TensorRT; git -C {clone} fetch --tags may help",
+            f"{clone} has no {what} at the tag {tag}: git says '{said}'\n"
+            f"  expected a clone of {repository}; git -C {clone} fetch --tags may help",
             3,
         )
     yield io.BytesIO(done.stdout)
 
 
-def extract(stream: IO[bytes], include: Path) -> None:
-    """Writes the headers of an archive to `include`, and nothing else of it, nowhere else."""
+def extract(stream: IO[bytes], include: Path, below: tuple[str, ...] = ("include",)) -> None:
+    """Writes the headers of an archive to `include`, and nothing else of it, nowhere else.
+
+    Args:
+        below: the folder of the repository that holds them; nothing: the parser's lies at its top.
+    """
     try:
         with tarfile.open(fileobj=stream, mode="r|*") as archive:
             for member in archive:
                 path = PurePosixPath(member.name)
-                wanted = path.suffix == ".h" and path.parts[1:2] == ("include",)
+                inside = path.parts[1:]
+                if below:
+                    wanted = path.suffix == ".h" and inside[: len(below)] == below
+                else:
+                    wanted = inside == (PARSER,)
                 if not wanted or not member.isreg() or ".." in path.parts:
                     continue
                 if member.size > LARGEST:
@@ -181,7 +221,7 @@ def extract(stream: IO[bytes], include: Path) -> None:
                     raise Problem(f"the archive's {member.name} has {size}", 3)
                 content = archive.extractfile(member)
                 if content is not None:
-                    file = include.joinpath(*path.parts[2:])
+                    file = include.joinpath(*inside[len(below) :])
                     file.parent.mkdir(parents=True, exist_ok=True)
                     file.write_bytes(content.read())
     except (tarfile.TarError, EOFError, HTTPException, ConnectionError, TimeoutError) as error:
@@ -198,8 +238,13 @@ def describe(version: str, cache: Path) -> tuple[str, bool]:
 
 def run(arguments: argparse.Namespace) -> int:
     if arguments.command == "get":
-        target = get(arguments.version, arguments.cache, arguments.url, arguments.clone)
+        url = arguments.url or ARCHIVES
+        target = get(arguments.version, arguments.cache, url, arguments.clone)
         print(f"TensorRT {declared_version(target)} in {target}")
+        return 0
+    if arguments.command == "parser":
+        url = arguments.url or PARSER_ARCHIVES
+        print(get_parser(arguments.version, arguments.cache, url, arguments.clone))
         return 0
     versions = getattr(arguments, "versions", None) or known_versions(arguments.cache)
     lines = [describe(version, arguments.cache) for version in versions]
@@ -216,10 +261,11 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("list", help="which sets are there")
     check = commands.add_parser("check", help="exit 1 where one is missing or damaged")
     check.add_argument("versions", nargs="*", metavar="VERSION")
-    getting = commands.add_parser("get", help="put a set into the cache")
-    getting.add_argument("version", metavar="VERSION", help=", ".join(TAGS))
-    getting.add_argument("--from", dest="clone", type=Path, metavar="CLONE", help="a git clone")
-    getting.add_argument("--url", default=ARCHIVES, help="where <URL>/<tag> is a tar.gz")
+    for name, what in (("get", "put a set into the cache"), ("parser", f"add {PARSER} to it")):
+        getting = commands.add_parser(name, help=what)
+        getting.add_argument("version", metavar="VERSION", help=", ".join(TAGS))
+        getting.add_argument("--from", dest="clone", type=Path, metavar="CLONE", help="a git clone")
+        getting.add_argument("--url", help="where <URL>/<tag> is a tar.gz")
     return top
 
 

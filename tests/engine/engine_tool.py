@@ -32,9 +32,8 @@ def header_folder(version: str) -> Path:
     headers.text(version)
     folder = headers.CACHE / version / "include"
     if not (folder / "NvOnnxParser.h").is_file():
-        pytest.skip(
-            f"NvOnnxParser.h of TensorRT {version}: copy it from onnx/onnx-tensorrt to {folder}"
-        )
+        command = f"python scripts/tensorrt_headers.py parser {version}"
+        pytest.skip(f"NvOnnxParser.h of TensorRT {version}: {command}")
     return folder
 
 

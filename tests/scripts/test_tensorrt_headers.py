@@ -191,7 +191,7 @@ def test_get_takes_the_headers_from_a_clone(tmp_path):
     assert contents(cache / "10.3" / "include") == HEADERS
     done = call(cache, "get", "10.13", "--from", str(clone))
     assert done.returncode == 3
-    assert f"{clone} has no include/ at the tag v10.13.0" in done.stderr
+    assert f"{clone} has no include at the tag v10.13.0" in done.stderr
 
 
 def test_get_refuses_a_version_it_does_not_know(tmp_path):
@@ -235,3 +235,55 @@ def test_check_passes_what_is_whole(tmp_path):
     write(tmp_path, "10.3", HEADERS)
     assert call(tmp_path, "check", "10.3").returncode == 0
     assert call(tmp_path, "check").returncode == 1  # the others are missing
+
+
+PARSER_HEADER = "class IParser;\n"
+
+
+def test_the_parsers_header_joins_a_set(tmp_path, server):
+    include = write(tmp_path, "10.3", HEADERS)
+    files = {"onnx-tensorrt-x/NvOnnxParser.h": PARSER_HEADER, "onnx-tensorrt-x/other.h": "x"}
+    server.answers["/release/10.1-GA"] = archive(
+        files | {"onnx-tensorrt-x/deep/NvOnnxParser.h": "x"}
+    )
+    for _ in range(2):
+        done = call(tmp_path, "parser", "10.3", "--url", server.url)
+        assert (done.returncode, done.stdout) == (0, f"{include}/NvOnnxParser.h\n"), done.stderr
+    assert server.asked == ["/release/10.1-GA"]
+    assert contents(include) == HEADERS | {"NvOnnxParser.h": PARSER_HEADER}
+
+
+def test_the_parsers_header_from_a_clone(tmp_path):
+    clone, cache = tmp_path / "clone", tmp_path / "cache"
+    include = write(cache, "10.3", HEADERS)
+    clone.mkdir()
+    (clone / "NvOnnxParser.h").write_text(PARSER_HEADER)
+    git = ["git", "-C", str(clone), "-c", "user.name=a", "-c", "user.email=a@b"]
+    tag = ["tag", "release/10.1-GA"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "a"], tag):
+        subprocess.run([*git, *command], check=True)
+    assert call(cache, "parser", "10.3", "--from", str(clone)).returncode == 0
+    assert (include / "NvOnnxParser.h").read_text() == PARSER_HEADER
+    (include / "NvOnnxParser.h").unlink()
+    subprocess.run([*git, "tag", "-d", "release/10.1-GA"], check=True, capture_output=True)
+    done = call(cache, "parser", "10.3", "--from", str(clone))
+    assert done.returncode == 3
+    assert "has no NvOnnxParser.h at the tag release/10.1-GA" in done.stderr
+    assert "expected a clone of onnx/onnx-tensorrt" in done.stderr
+    assert contents(include) == HEADERS
+
+
+def test_no_set_to_add_the_parsers_header_to(tmp_path, server):
+    done = call(tmp_path, "parser", "10.3", "--url", server.url)
+    assert done.returncode == 1
+    assert "run python scripts/tensorrt_headers.py get 10.3" in done.stderr
+    write(tmp_path, "11.1", HEADERS | {"NvInferVersion.h": NEW_VERSION})
+    done = call(tmp_path, "parser", "11.1", "--url", server.url)
+    assert done.returncode == 1
+    assert "lacks NvOnnxParser.h, which TensorRT 11.1 brings" in done.stderr
+    write(tmp_path, "10.3", HEADERS)
+    server.answers["/release/10.1-GA"] = archive({"onnx-tensorrt-x/other.h": "x"})
+    done = call(tmp_path, "parser", "10.3", "--url", server.url)
+    assert done.returncode == 3
+    assert "what was read has no NvOnnxParser.h" in done.stderr
+    assert server.asked == ["/release/10.1-GA"]
