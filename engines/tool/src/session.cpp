@@ -120,9 +120,11 @@ void Session::set_input(Tensor& tensor, Array array) {
     if (tensor.on_host) {
         std::memcpy(tensor.host.data(), array.bytes.data(), array.bytes.size());
     } else {
-        check(cudaMemcpy(tensor.memory->address(), array.bytes.data(), array.bytes.size(),
-                         cudaMemcpyHostToDevice),
+        // On the stream that runs the engine, which does not wait for others.
+        check(cudaMemcpyAsync(tensor.memory->address(), array.bytes.data(), array.bytes.size(),
+                              cudaMemcpyHostToDevice, stream_.get()),
               "the copy of an input");
+        stream_.wait();
     }
     if (!context_->setInputShape(tensor.name.c_str(), dims)) {
         throw log_.failure("TensorRT refuses the shape " + text_of(tensor.shape) + " of input " +
