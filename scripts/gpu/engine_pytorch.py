@@ -126,7 +126,7 @@ def milliseconds(call: Callable[[], object], *, compiled: bool) -> float:
         return microseconds(run, RUNS, 1) / 1e3
 
 
-def vision_call(spec: ModelSpec) -> Callable[[], object]:
+def vision_call(spec: ModelSpec, device: str = "cuda") -> Callable[[], object]:
     """InternViT and the projector in float16, without selection.
 
     Raises:
@@ -146,7 +146,7 @@ def vision_call(spec: ModelSpec) -> Callable[[], object]:
         attention_bias=True,
         use_absolute_position_embeddings=True,
     )
-    with torch.device("cuda"), _half():
+    with torch.device(device), _half():
         tower = transformers.InternVLVisionModel(config).eval()
         projector = Projector(vision, spec.text.hidden).eval()
         size = vision.image.size
@@ -161,7 +161,7 @@ def vision_call(spec: ModelSpec) -> Callable[[], object]:
     return call
 
 
-def prefill_call(spec: ModelSpec) -> Callable[[], object]:
+def prefill_call(spec: ModelSpec, device: str = "cuda") -> Callable[[], object]:
     """The language model in float16 over a prompt of the same length, unpruned.
 
     Raises:
@@ -178,7 +178,7 @@ def prefill_call(spec: ModelSpec) -> Callable[[], object]:
         vocab_size=text.vocab,
         max_position_embeddings=text.max_positions,
     )
-    with torch.device("cuda"), _half():
+    with torch.device(device), _half():
         model = transformers.LlamaForCausalLM(config).eval()
         ids = torch.zeros(1, len(grid_of(spec)) + TEXT_TOKENS, dtype=torch.int64)
 

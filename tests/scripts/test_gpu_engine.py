@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 
 from d2export.engine.builder_plan import EnginePlan
 from d2export.engine.targets import target
@@ -218,6 +219,19 @@ def test_comparison_with_pytorch(scripts: SimpleNamespace) -> None:
     assert not passed(np.arange(4, 204), ones)
     assert not passed(np.arange(200), ones * 1.01)
     assert not passed(np.arange(200), ones * np.nan)
+
+
+def test_what_pytorch_is_timed_on(scripts: SimpleNamespace) -> None:
+    """As many visual tokens as the engine sees, and a prompt as long; nothing is selected."""
+    spec = presets.preset("pocket")
+    tokens = len(scripts.engine_parts.grid_of(spec))
+    with torch.inference_mode():
+        seen = scripts.engine_pytorch.vision_call(spec, "cpu")()
+        logits = scripts.engine_pytorch.prefill_call(spec, "cpu")()
+    assert seen.shape[0] * seen.shape[1] == tokens
+    assert (seen.shape[2], seen.dtype) == (spec.text.hidden, torch.float16)
+    assert (tuple(logits.shape), logits.dtype) == ((1, 1, spec.text.vocab), torch.float16)
+    assert torch.get_default_dtype() == torch.float32
 
 
 # --- Finding a TensorRT ---------------------------------------------------------------------------
