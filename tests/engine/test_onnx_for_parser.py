@@ -227,7 +227,7 @@ def test_every_selector_behind_the_projector(selector: str) -> None:
 @pytest.mark.parametrize("selector", ["d2", "d2+", "fastv", "sms"])
 def test_every_selector_inside_the_language_model(selector: str) -> None:
     plan = ExportOptions("small", scope="vlm", selector=selector).plan(SMALL)
-    native = BY_PLUGIN.get(selector, "D2Prune")
+    native = BY_PLUGIN.get(selector, POSITIONS_OP_TYPE)
     graph = as_written(trace_decoder(TEXT, plan, 17, SMALL.vision.tokens_per_side))
     assert assert_prepared(graph) == ((native,) if native else ())
 
