@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
@@ -44,6 +45,15 @@ def build(version: str) -> Path:
         pytest.skip("the CUDA toolkit, for its runtime's headers")
     include = header_folder(version)
     folder = ROOT / "build" / f"engine-tool-{version}"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:  # tests of several processes want it
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        compiled(folder, include)
+    return folder
+
+
+def compiled(folder: Path, include: Path) -> None:
+    """Configure and build, or a skip that says what is missing."""
     done = run(
         "cmake",
         "-S",
@@ -63,7 +73,6 @@ def build(version: str) -> Path:
     done = run("cmake", "--build", folder, "--parallel", "2")
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     assert "warning" not in done.stdout + done.stderr
-    return folder
 
 
 def run(
