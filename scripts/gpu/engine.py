@@ -70,6 +70,7 @@ from d2export.engine.targets import target
 from d2export.engine_planning import plan_engines, prepared_graphs
 from d2export.errors import D2ExportError
 from d2export.models.presets import ModelSpec, preset
+from d2export.pruning.selector import Scope
 
 KEEP = "10%"
 PRECISIONS = ("fp16", "int8")
@@ -99,19 +100,19 @@ class Bench:
             said = " ".join(str(error).split())[:300]
             self.findings.rows.append(Row(what, precision, passed=False, note=said))
 
-    def bundle(self, model: str, scope: str, precision: str) -> Bundle:
+    def bundle(self, spec: ModelSpec, scope: Scope, precision: str) -> Bundle:
         """A bundle of a precision; INT8 is measured on the one in FP32.
 
         Raises:
             NotRun: there is nothing to measure it on, or that failed.
         """
-        folder, scales = self.folder / model / scope, None
+        folder, scales = self.folder / spec.name / scope, None
         if precision == "int8":
             if self.images is None:
                 raise NotRun("no INT8 scales: pass a folder of pictures as --images")
-            single = make_bundle(model, scope, KEEP, "fp32", folder / "fp32")
+            single = make_bundle(spec, scope, KEEP, "fp32", folder / "fp32")
             scales = make_scales(single, self.images, folder / "scales.json")
-        return make_bundle(model, scope, KEEP, precision, folder / precision, scales)
+        return make_bundle(spec, scope, KEEP, precision, folder / precision, scales)
 
     def engine(self, bundle: Bundle, graph: str) -> Path:
         """The engine of one graph of a bundle.
@@ -166,11 +167,11 @@ def bench_vision(bench: Bench, model: str, precision: str) -> float | None:
     what = f"{model} vision"
     with bench.part(what, precision):
         spec = preset(model)
-        bundle = bench.bundle(model, "vision", precision)
+        bundle = bench.bundle(spec, "vision", precision)
         inputs = vision_question(bundle, spec)
         engine = bench.engine(bundle, "vision")
         expected = engine_pytorch.vision_answer(
-            bench.bundle(model, "vision", "fp16"), inputs, bench.device
+            bench.bundle(spec, "vision", "fp16"), inputs, bench.device
         )
         answered = bench.runner.run(engine, inputs)
         compared = engine_pytorch.compare(
@@ -196,11 +197,11 @@ def bench_decoder(bench: Bench, spec: ModelSpec, precision: str) -> Prefill | No
     """Check and time the decoder engine of a slice."""
     what = f"{spec.name} prefill"
     with bench.part(what, precision):
-        bundle = bench.bundle(spec.name, "vlm", precision)
+        bundle = bench.bundle(spec, "vlm", precision)
         engine = bench.engine(bundle, "decoder")
         inputs = prefill_question(bundle, spec, pruned=True)
         expected = engine_pytorch.decoder_answer(
-            bench.bundle(spec.name, "vlm", "fp16"), spec, inputs, bench.device
+            bench.bundle(spec, "vlm", "fp16"), spec, inputs, bench.device
         )
         answered = bench.runner.run(engine, inputs)
         compared = engine_pytorch.compare(bundle, answered, expected, "positions", "logits")

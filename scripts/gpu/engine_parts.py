@@ -5,6 +5,7 @@ Weights are random: neither latency nor equality with PyTorch depends on them.
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,17 +17,20 @@ import numpy.typing as npt
 from engine_table import NotRun
 
 from d2export.bundle.folder import Bundle, read_bundle
-from d2export.models import presets
+from d2export.models.checkpoint import SHIPPED
 from d2export.models.presets import ModelSpec, preset
+from d2export.models.random_weights import write_random_checkpoint
 from d2export.models.tiling import token_grid
 from d2export.options import ExportOptions
 from d2export.pipeline import export
 from d2export.progress import Progress
+from d2export.pruning.selector import Scope
 
 TEXT_TOKENS = 64
 BEFORE_IMAGE = 4
 SLICE_VOCABULARY = 4096  # the head of a slice; all layers have their real width
 PRUNE_LAYER = 2
+TOKENIZER = ("tokenizer.json", "chat_template.jinja")
 Arrays = dict[str, npt.NDArray[Any]]
 
 
@@ -34,22 +38,32 @@ def slice_of(model: str, layers: int) -> ModelSpec:
     """A preset with fewer layers in its language model."""
     whole = preset(model)
     text = replace(whole.text, layers=layers, vocab=min(SLICE_VOCABULARY, whole.text.vocab))
-    spec = replace(whole, name=f"{model}-{layers}-layers", hub_id=None, text=text)
-    presets.PRESETS[spec.name] = spec
-    return spec
+    return replace(whole, name=f"{model}-{layers}-layers", hub_id=None, text=text)
 
 
 def make_bundle(
-    model: str, scope: str, keep: str, precision: str, folder: Path, scales: Path | None = None
+    spec: ModelSpec,
+    scope: Scope,
+    keep: str,
+    precision: str,
+    folder: Path,
+    scales: Path | None = None,
 ) -> Bundle:
-    """A bundle of a preset with random weights; the one that is there if there is one."""
+    """A bundle with random weights in `folder`; the one that is there if there is one.
+
+    Its checkpoint lies beside it, and serves every precision.
+    """
     if not folder.exists():
+        checkpoint = folder.with_name("checkpoint")
+        if not checkpoint.exists():
+            write_random_checkpoint(spec, checkpoint, seed=0, scope=scope)
+            for name in TOKENIZER:  # any will do: scales are measured on prompts
+                shutil.copyfile(SHIPPED["pocket"] / name, checkpoint / name)
         options = ExportOptions(
-            model,
+            str(checkpoint),
             scope=scope,
             keep=keep,
             precision=precision,
-            random_weights=True,
             prune_layer=PRUNE_LAYER,
             scales=scales,
         )
@@ -66,7 +80,7 @@ def make_scales(bundle: Bundle, images: Path, file: Path) -> Path:
     if file.exists():
         return file
     command = [sys.executable, "-m", "d2export", "calibrate", "int8", bundle.root]
-    options = ["--images", images, "--limit", "4", "-o", file, "-q"]
+    options = ["--images", images, "--limit", "8", "-o", file, "-q"]
     done = subprocess.run([*command, *options], capture_output=True, text=True, check=False)
     if done.returncode:
         said = " ".join(done.stderr.split())[-300:]

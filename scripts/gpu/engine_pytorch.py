@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from engine_table import NotRun
 from launch import microseconds
 
 from d2export.bundle.folder import Bundle
+from d2export.export import pruned_decoder, torch_op
 from d2export.export.pruned_decoder import PrunedDecoder
 from d2export.export.weights import load_into, stored_refs
 from d2export.models.decoder import inverse_frequencies
@@ -85,9 +87,22 @@ def decoder_answer(bundle: Bundle, spec: ModelSpec, inputs: Arrays, device: str)
         for name, tensor in tensors.items()
     }
     past = [tensors.pop(name) for name in inputs if name.startswith("past_key_values.")]
-    with torch.inference_mode(), exact(), torch.device(device):
+    with (
+        torch.inference_mode(),
+        exact(),
+        torch.device(device),
+        patch.object(pruned_decoder, "prune_positions", on_the_cpu),
+    ):
         answer = module(past=past, **tensors)
     return {"logits": answer[0].cpu().numpy(), "positions": answer[1].cpu().numpy()}
+
+
+def on_the_cpu(*tensors: torch.Tensor) -> torch.Tensor:
+    """`prune_positions` where it is defined, whatever device the decoder is on."""
+    *inputs, parameters = tensors
+    with torch.device("cpu"):
+        found = torch_op.prune_positions(*(tensor.cpu() for tensor in inputs), parameters)
+    return found.to(inputs[0].device)
 
 
 def compare(

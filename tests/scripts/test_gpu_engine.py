@@ -29,10 +29,7 @@ MODULES = ("engine", "engine_parts", "engine_pytorch", "engine_runners", "engine
 def scripts(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
     """The script and its parts, as it imports them."""
     monkeypatch.syspath_prepend(str(FOLDER))
-    before = dict(presets.PRESETS)
     yield SimpleNamespace(**{name: __import__(name) for name in MODULES})
-    presets.PRESETS.clear()
-    presets.PRESETS.update(before)
     for name in MODULES:
         sys.modules.pop(name, None)
 
@@ -138,6 +135,16 @@ def test_all_of_it_at_pocket_size(
     assert found.goals[1].value == pytest.approx(unpruned.ms / pruned.ms)
     assert found.goals[2].value == pytest.approx(0.01 / pruned.ms)
     assert "| pocket vision: PyTorch eager | fp16 | 6 |  |  |" in found.text()
+
+
+def test_scales_that_cannot_be_measured(
+    scripts: SimpleNamespace, bundles: Path, tmp_path: Path
+) -> None:
+    bundle = scripts.engine_parts.make_bundle(
+        presets.preset("pocket"), "vision", "10%", "fp16", bundles / "pocket" / "vision" / "fp16"
+    )
+    with pytest.raises(scripts.engine_table.NotRun, match=r"calibrate int8 said: .*picture"):
+        scripts.engine_parts.make_scales(bundle, tmp_path, tmp_path / "scales.json")
 
 
 @pytest.mark.parametrize("output", ["kept_indices", "image_embeds"])
