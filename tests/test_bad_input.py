@@ -663,8 +663,8 @@ def test_an_interrupted_build_leaves_nothing(
     wait_for(process, stage)
     process.send_signal(signal.SIGINT)
     answer = finish(process)
-    # Where the interrupt came inside exec(), as when a dataclass is made, CPython itself ends by the
-    # signal; a shell calls both 130.
+    # Where the interrupt came inside exec(), as when a dataclass is made, CPython itself ends by
+    # the signal; a shell calls both 130.
     assert answer.code in (130, -signal.SIGINT)
     assert answer.out == ""
     assert answer.err.endswith("interrupted\n")
