@@ -7,7 +7,7 @@ enums moved between versions, so nothing here is a number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from d2export.engine.target import Version, version_text
 from d2export.errors import EnvironmentMismatch
@@ -51,6 +51,20 @@ class TensorRTApi:
 STRONGLY_TYPED: Mapping[str, tuple[str, ...]] = dict.fromkeys(PRECISIONS, ())
 OBEY = "OBEY_PRECISION_CONSTRAINTS"
 
+TEN = TensorRTApi(
+    since=(10, 0),
+    opset=20,  # onnx-tensorrt, docs/operators.md of release/10.0-GA
+    network_flags=("STRONGLY_TYPED",),
+    precision_flags=STRONGLY_TYPED,
+    pins_layer_types=False,
+    progress=True,
+    plugin_entry="getCreators",
+    plugin_getter="get_creator",
+    trtexec_typing=dict.fromkeys(PRECISIONS, ("--stronglyTyped",)),
+    trtexec_tactics=None,
+    trtexec_profiles=True,
+)
+
 APIS = (
     TensorRTApi(
         since=(8, 6),
@@ -73,45 +87,10 @@ APIS = (
         trtexec_tactics=EXTERNAL_LIBRARIES,
         trtexec_profiles=False,
     ),
-    TensorRTApi(
-        since=(10, 0),
-        opset=20,  # onnx-tensorrt, docs/operators.md of release/10.0-GA
-        network_flags=("STRONGLY_TYPED",),
-        precision_flags=STRONGLY_TYPED,
-        pins_layer_types=False,
-        progress=True,
-        plugin_entry="getCreators",
-        plugin_getter="get_creator",
-        trtexec_typing=dict.fromkeys(PRECISIONS, ("--stronglyTyped",)),
-        trtexec_tactics=None,
-        trtexec_profiles=True,
-    ),
-    TensorRTApi(
-        since=(10, 15),
-        opset=24,  # the parser's list of operators
-        network_flags=("STRONGLY_TYPED",),
-        precision_flags=STRONGLY_TYPED,
-        pins_layer_types=False,
-        progress=True,
-        plugin_entry="getCreators",
-        plugin_getter="get_creator",
-        trtexec_typing=dict.fromkeys(PRECISIONS, ("--stronglyTyped",)),
-        trtexec_tactics=None,
-        trtexec_profiles=True,
-    ),
-    TensorRTApi(
-        since=(11, 0),
-        opset=24,  # the parser's list of operators
-        network_flags=(),  # every network is strongly typed
-        precision_flags=STRONGLY_TYPED,
-        pins_layer_types=False,
-        progress=True,
-        plugin_entry="getCreators",
-        plugin_getter="get_creator",
-        trtexec_typing=STRONGLY_TYPED,
-        trtexec_tactics=None,
-        trtexec_profiles=True,
-    ),
+    TEN,
+    replace(TEN, since=(10, 15), opset=24),  # the parser's list of operators
+    # Every network is strongly typed.
+    replace(TEN, since=(11, 0), opset=24, network_flags=(), trtexec_typing=STRONGLY_TYPED),
 )
 MAJORS = (8, 10, 11)
 
