@@ -6,6 +6,7 @@ import typer
 
 from d2export.cli_options import (
     Alpha,
+    AnswerTokens,
     BundleArg,
     CalibrationPrompt,
     CalibrationPrompts,
@@ -73,6 +74,7 @@ def calibrate_int8(
     alpha: Alpha = 0.5,
     no_smoothing: NoSmoothing = False,
     keep_fp16_below: KeepFp16Below = None,
+    answer_tokens: AnswerTokens = 32,
     limit: Limit = None,
     provider: Provider = "cpu",
     threads: Threads = None,
@@ -91,7 +93,9 @@ def calibrate_int8(
         output,
         prompts=prompts,
         limit=limit,
-        settings=Settings(method, percentile, None if no_smoothing else alpha, keep_fp16_below),
+        settings=Settings(
+            method, percentile, None if no_smoothing else alpha, keep_fp16_below, answer_tokens
+        ),
         force=force,
         provider=provider,
         threads=threads,

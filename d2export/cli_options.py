@@ -29,6 +29,9 @@ NoSmoothing = Annotated[bool, typer.Option("--no-smoothing", help="Leave SmoothQ
 KeepFp16Below = Annotated[
     float | None, typer.Option(help="Products with a larger error, in dB, stay FP16: 30.")
 ]
+AnswerTokens = Annotated[
+    int, typer.Option(help="Of the model's own answers, measured too; 0: prompts only.")
+]
 PriorOutput = Annotated[Path, typer.Option("-o", "--output", help="File of the new prior.")]
 ForceFile = Annotated[bool, typer.Option("--force", help="Replace the file; start over.")]
 Threads = Annotated[int | None, typer.Option(help="Threads per operator; default: all cores.")]

@@ -21,10 +21,12 @@ from d2export.evaluation.run import Candidate, evaluate
 from d2export.evaluation.sweep import Sweep
 from d2export.evaluation.tables import Accuracy, summarize
 from d2export.evaluation.task import Task
+from d2export.evaluation.versus import Footprint
 from d2export.models.source import Source, open_source
 from d2export.progress import Progress
 from d2export.report.environment import environment_of
 from d2export.report.evaluated import write_evaluation_report
+from d2export.report.rivals import rivals_among
 from d2export.verify.tables import plural
 
 STAGES = 2
@@ -127,7 +129,7 @@ def eval_bundles(
     with progress.stage(f"opening {plural(len(bundles), 'bundle')}"):
         opened = [read_bundle(path) for path in bundles]
         candidate = bundle_candidate(opened, keeps, run.provider, run.threads)
-    return _evaluated(task, [candidate], run, progress)
+    return _evaluated(task, [candidate], run, progress, rivals_among(opened))
 
 
 def check_drop(
@@ -155,7 +157,11 @@ def check_drop(
 
 
 def _evaluated(
-    task: Task, candidates: Sequence[Candidate], run: RunOptions, progress: Progress
+    task: Task,
+    candidates: Sequence[Candidate],
+    run: RunOptions,
+    progress: Progress,
+    rivals: Sequence[tuple[Footprint, Footprint]] = (),
 ) -> Accuracy:
     """Ask, count, and write the files."""
     configurations = [one for candidate in candidates for one in candidate.configurations]
@@ -166,7 +172,7 @@ def _evaluated(
             task, candidates, run.output, shard=run.shard, force=run.force, progress=progress
         )
         environment = environment_of(run.provider, run.threads)
-        accuracy = summarize(task, folder, configurations, environment | _torch_version())
+        accuracy = summarize(task, folder, configurations, environment | _torch_version(), rivals)
         accuracy.write(run.output)
         write_evaluation_report(accuracy, run.output)
     if not accuracy.complete:

@@ -9,6 +9,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
+
 from d2export import __version__
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.calibration.int8_inputs import calibration_pictures, calibration_prompts
@@ -27,7 +29,9 @@ from d2export.errors import OutputError, UsageError
 from d2export.models.images import load_image
 from d2export.models.tiling import Tiles, normalize, tile
 from d2export.progress import Progress
+from d2export.runtime.decoder import Prompt, text_prompt
 from d2export.runtime.generate import Generator
+from d2export.runtime.sampling import pick
 from d2export.verify.tables import plural
 
 COMPARED = 8  # samples that errors of products are measured on
@@ -176,6 +180,7 @@ class _Measuring:
             percentile=settings.percentile,
             alpha=settings.alpha,
             keep_fp16_below=settings.keep_fp16_below,
+            answer_tokens=None if self.prompts is None else settings.answer_tokens,
             products=self.products,
             smoothing=self.smoothing,
             d2export=__version__,
@@ -226,7 +231,7 @@ class _Measuring:
             yield tile(load_image(file), self.bundle.manifest.model.vision)
 
     def _see(self, samples: Samples) -> None:
-        """The decoder's inputs: each picture seen, with its prompt."""
+        """The decoder's inputs: each picture seen, with its prompt and the model's answer."""
         assert self.prompts is not None
         generator = Generator(self.bundle, **self._options)
         decoder = generator.decoder
@@ -235,7 +240,22 @@ class _Measuring:
                 prompt = self.prompts[index % len(self.prompts)]
                 encoded = generator.tokenizer.encode(prompt, [len(cut.grid)])
                 seen = generator.see(encoded, [cut.pixels], [cut.grid])
-                samples.append(decoder.feeds(seen) | decoder.nothing_before())
+                whole = seen.followed_by(self._answer(generator, seen))
+                samples.append(decoder.feeds(whole) | decoder.nothing_before())
+
+    def _answer(self, generator: Generator, prompt: Prompt) -> list[int]:
+        """The tokens of the model's own answer that it reads again itself."""
+        decoder, random = generator.decoder, np.random.default_rng(0)  # nothing is drawn
+        room = decoder.text.max_positions - int(prompt.position_ids[-1]) - 1
+        most = min(self.settings.answer_tokens, room)
+        sequence, new, tokens = decoder.start(), prompt, list[int]()
+        while len(tokens) < most:
+            token = pick(decoder.prefill(sequence, new).logits, None, random)
+            if token in generator.tokenizer.stop_ids:
+                break
+            tokens.append(token)
+            new = text_prompt(np.array([token], np.int64), decoder.text.hidden)
+        return tokens
 
 
 def _worst(scales: Int8Scales, count: int = 5) -> list[str]:

@@ -74,6 +74,8 @@ class Int8Scales:
         method, percentile: how ranges were chosen from what was seen.
         alpha: of SmoothQuant; null without it.
         keep_fp16_below: decibels; products whose error is larger stay as they are.
+        answer_tokens: of the model's own answers, at most, read behind each prompt; null in scope
+            `vision`.
         products: by name.
         smoothing: by the name of a norm, powers of two that its output is divided by.
         d2export: version that wrote the file.
@@ -90,6 +92,7 @@ class Int8Scales:
     percentile: Annotated[float, Range(0, 100)]
     alpha: Annotated[float, Range(0, 1)] | None
     keep_fp16_below: NonNegative | None
+    answer_tokens: Count | None
     products: dict[Name, ProductScale]
     smoothing: dict[Name, tuple[Exponent, ...]]
     d2export: Name

@@ -8,6 +8,8 @@ from d2export.calibration.int8_ranges import METHODS, PERCENTILE
 from d2export.calibration.int8_smoothing import ALPHA
 from d2export.errors import UsageError
 
+ANSWER_TOKENS = 32
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -18,6 +20,8 @@ class Settings:
         percentile: above 0 to 100; share of an activation that does not saturate.
         alpha: 0 to 1, of SmoothQuant; None leaves it out.
         keep_fp16_below: decibels; products whose error is larger stay as they are.
+        answer_tokens: of the model's own answer to each prompt, at most, that is measured, too; in
+            scope `vlm`.
 
     Raises:
         UsageError: a value is none of these.
@@ -27,6 +31,7 @@ class Settings:
     percentile: float = PERCENTILE
     alpha: float | None = ALPHA
     keep_fp16_below: float | None = None
+    answer_tokens: int = ANSWER_TOKENS
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -47,4 +52,9 @@ class Settings:
             raise UsageError(
                 f"--keep-fp16-below is {self.keep_fp16_below:g}, expected 0 or more decibels",
                 "Leave it out to have every product in INT8; 30 keeps the least exact ones.",
+            )
+        if self.answer_tokens < 0:
+            raise UsageError(
+                f"--answer-tokens is {self.answer_tokens}, expected 0 or more",
+                f"Leave it out for {ANSWER_TOKENS}; 0 measures prompts only.",
             )

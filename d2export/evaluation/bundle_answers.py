@@ -71,7 +71,7 @@ def bundle_candidate(
                 f"{bundle.root} has scope '{bundle.manifest.scope}', so it answers nothing",
                 "Build it with --scope vlm.",
             )
-    labels = _labels(bundles)
+    labels = labels_of(bundles)
     variants: dict[Configuration, Variant] = {}
     facts: dict[str, Any] = {}
     for bundle, label in zip(bundles, labels, strict=True):
@@ -235,7 +235,7 @@ def _source(
     return source
 
 
-def _labels(bundles: Sequence[Bundle]) -> list[str]:
+def labels_of(bundles: Sequence[Bundle]) -> list[str]:
     """What tells bundles of other weights or precision apart; empty where nothing has to."""
     keys = [(key_of(one, "")["weights"], one.manifest.precision) for one in bundles]
     if len(set(keys)) == 1:

@@ -16,6 +16,7 @@ from d2export.evaluation.plot import Dot, Line, Plot, accuracy_svg
 from d2export.evaluation.results import Record, ResultsFolder
 from d2export.evaluation.statistics import mean_interval, paired
 from d2export.evaluation.task import Answer, Sample, Task
+from d2export.evaluation.versus import Footprint, Versus, compare
 from d2export.verify.tables import table
 
 FORMAT, VERSION = "d2export-accuracy", 1
@@ -74,6 +75,7 @@ class Accuracy:
         shards: how many there are to be; `missing_shards` have no answer yet.
         settings: as in `results.settings_of`.
         environment: where the figures were computed.
+        versus: bundles in INT8 beside those in another precision.
     """
 
     task: str
@@ -85,6 +87,7 @@ class Accuracy:
     missing_shards: tuple[int, ...]
     settings: Mapping[str, Any]
     environment: Mapping[str, str]
+    versus: tuple[Versus, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -126,6 +129,7 @@ class Accuracy:
     def text(self) -> str:
         """A table per kind, then what is missing."""
         parts = [_kind_table(kind, self.of(kind)) for kind in self.kinds]
+        parts += [versus.text() for versus in self.versus]
         if not self.complete:
             parts.append(self.what_is_missing())
         return "\n\n".join(parts)
@@ -158,8 +162,13 @@ def summarize(
     folder: ResultsFolder,
     configurations: Sequence[Configuration],
     environment: Mapping[str, str],
+    rivals: Sequence[tuple[Footprint, Footprint]] = (),
 ) -> Accuracy:
-    """The figures of all answers that are in a folder, of whichever shard."""
+    """The figures of all answers that are in a folder, of whichever shard.
+
+    Args:
+        rivals: groups of configurations to compare, the narrower precision first.
+    """
     answers: dict[str, dict[str, Record]] = {one.name: {} for one in configurations}
     for record in folder.records():
         answers[record.configuration][record.id] = record
@@ -183,6 +192,7 @@ def summarize(
         tuple(i for i in range(1, shards + 1) if i not in present),
         folder.settings,
         environment,
+        tuple(compare(*pair, kinds, configurations, answers) for pair in rivals),
     )
 
 

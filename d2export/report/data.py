@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from d2export.evaluation.versus import Versus
 from d2export.verify.latency import Latency
 
 Facts = tuple[tuple[str, str], ...]
@@ -186,6 +187,7 @@ class ReportData:
         timed: what `stages` were measured with.
         counted: what the savings of `keeps` were counted for.
         products: what INT8 does to each product; empty in another precision.
+        versus: of an evaluation, INT8 beside another precision.
         environment: where it was measured; `versions`: what the bundle was made with.
         subject: what the page is about; that of an evaluation has no bundle's parts.
     """
@@ -209,6 +211,7 @@ class ReportData:
     versions: Facts = ()
     subject: Literal["bundle", "evaluation"] = "bundle"
     products: tuple[ProductError, ...] = ()
+    versus: tuple[Versus, ...] = ()
 
     @property
     def built(self) -> Keep | None:

@@ -11,6 +11,7 @@ from d2export.bundle.strict_json import JsonError, decode, parse
 from d2export.errors import UsageError
 from d2export.evaluation.plot import accuracy_svg
 from d2export.evaluation.tables import ACCURACY, FORMAT, VERSION, Accuracy, Row, plot_of, points
+from d2export.evaluation.versus import Versus
 from d2export.report.data import Evaluation, ReportData
 from d2export.report.figures import percent
 from d2export.report.page import render
@@ -41,6 +42,7 @@ def report_of(accuracy: Accuracy) -> ReportData:
         plan=(("task", accuracy.task), ("answers", asked), *_models(accuracy)),
         evaluations=evaluations_of(accuracy),
         environment=tuple(accuracy.environment.items()),
+        versus=accuracy.versus,
     )
 
 
@@ -143,7 +145,10 @@ def _accuracy(value: dict[str, Any]) -> Accuracy:
     }
     found = {name: decode(kind, value.get(name), name) for name, kind in kinds.items()}
     rows = enumerate(found["rows"])
-    return Accuracy(**{**found, "rows": tuple(_row(row, f"rows[{i}]") for i, row in rows)})
+    return Accuracy(
+        **{**found, "rows": tuple(_row(row, f"rows[{i}]") for i, row in rows)},
+        versus=decode(tuple[Versus, ...], value.get("versus", []), "versus"),
+    )
 
 
 def _row(value: object, at: str) -> Row:

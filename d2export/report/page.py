@@ -17,10 +17,11 @@ from d2export.report.sections.int8 import int8
 from d2export.report.sections.kept import budget_rules, kept
 from d2export.report.sections.made import made
 from d2export.report.sections.summary import summary
+from d2export.report.sections.versus import versus
 
 SECTIONS = {
-    "bundle": (summary, kept, importance, cost, accuracy, int8, check, made),
-    "evaluation": (summary, accuracy, made),
+    "bundle": (summary, kept, importance, cost, accuracy, versus, int8, check, made),
+    "evaluation": (summary, accuracy, versus, made),
 }
 
 

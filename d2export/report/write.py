@@ -28,8 +28,12 @@ def write_report(folder: Path | str, evaluated: Sequence[Path] = ()) -> Path:
         OutputError: it cannot be written.
     """
     bundle = read_bundle(Path(folder), verify=False)
-    found = [evaluations_of(read_accuracy(one)) for one in evaluated]
-    data = replace(collect(bundle), evaluations=tuple(chain.from_iterable(found)))
+    found = [read_accuracy(one) for one in evaluated]
+    data = replace(
+        collect(bundle),
+        evaluations=tuple(chain.from_iterable(map(evaluations_of, found))),
+        versus=tuple(chain.from_iterable(one.versus for one in found)),
+    )
     path = bundle.root / FILE
     replace_file(path, render(data))
     return path

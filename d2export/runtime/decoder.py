@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +53,15 @@ class Prompt:
     def position_ids(self) -> npt.NDArray[np.int64]:
         """`[T]` int64, from 0."""
         return np.arange(len(self.origin)) if self.contiguous else self.origin
+
+    def followed_by(self, tokens: list[int]) -> Prompt:
+        """The prompt with tokens of text behind it, as if its answer were known."""
+        after = int(self.origin[-1]) + 1 + np.arange(len(tokens))
+        return replace(
+            self,
+            input_ids=np.concatenate([self.input_ids, np.array(tokens, np.int64)]),
+            origin=np.concatenate([self.origin, after]),
+        )
 
 
 def whole_prompt(

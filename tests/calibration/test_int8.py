@@ -245,6 +245,36 @@ def test_products_with_large_errors_stay(
     assert set(read_scales(out).quantization.ranges) == errors.keys() - stay
 
 
+def test_a_prompt_with_its_answer_is_what_was_read_step_by_step(
+    internvl: Pair, others: list[Path]
+) -> None:
+    generator = Generator(internvl.exact, attributes={"keep": 0, "keep_permille": 1000})
+    decoder, cut = generator.decoder, tile(load_image(others[0]), VISION)
+    encoded = generator.tokenizer.encode("What is it?", [len(cut.grid)])
+    prompt, answer = generator.see(encoded, [cut.pixels], [cut.grid]), [7, 300, 12]
+    sequence = decoder.start()
+    decoder.prefill(sequence, prompt)
+    for token in answer:
+        stepwise = decoder.step(sequence, token)
+    at_once = decoder.prefill(decoder.start(), prompt.followed_by(answer))
+    np.testing.assert_allclose(at_once.logits, stepwise.logits, rtol=0, atol=1e-5)
+    assert at_once.positions.tolist() == list(range(len(encoded.input_ids) + len(answer)))
+
+
+def test_answers_are_measured_too(internvl: Pair, pictures: Path, tmp_path: Path) -> None:
+    """Numbers and brackets of an answer may be larger than anything in a prompt."""
+    ranges = {}
+    for count in (0, 16):
+        settings = Settings("max", alpha=None, answer_tokens=count)
+        path = tmp_path / f"{count}.json"
+        found = calibrate_int8(internvl.exact.root, pictures, path, settings=settings)
+        assert read_scales(path).answer_tokens == count
+        ranges[count] = {name: product.range for name, product in found.scales.products.items()}
+    wider = {name for name, most in ranges[16].items() if most > ranges[0][name]}
+    assert wider
+    assert all(name.startswith("text.") for name in wider)
+
+
 # --- What is refused ------------------------------------------------------------------------------
 
 
@@ -282,6 +312,7 @@ def test_pictures_that_will_not_do(d2: Caller, llava: Pair, pictures: Path, tmp_
     assert refused(pictures, "--method", "mean").startswith("--method is 'mean', expected one of")
     assert refused(pictures, "--alpha", 2).startswith("--alpha is 2, expected 0 to 1")
     assert refused(pictures, "--percentile", 0).startswith("--percentile is 0, expected above 0")
+    assert refused(pictures, "--answer-tokens", -1).startswith("--answer-tokens is -1, expected")
     assert refused(pictures, "--keep-fp16-below", -1).startswith("--keep-fp16-below is -1, ")
 
 

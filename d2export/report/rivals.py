@@ -1,0 +1,68 @@
+"""Which bundles of an evaluation are the same model in INT8 and in another precision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from d2export.bundle.folder import Bundle
+from d2export.evaluation.bundle_answers import labels_of
+from d2export.evaluation.versus import Footprint
+from d2export.report.measured import Measured, read_measured
+
+NARROW = "int8"
+WIDE = ("fp16", "bf16", "fp32")  # the first of them that is there is compared with
+ANY_RUN = {"measured", "command"}  # of an environment: when, and how it was typed
+
+
+def rivals_among(bundles: Sequence[Bundle]) -> list[tuple[Footprint, Footprint]]:
+    """Each INT8 bundle beside one of the same model in another precision, FP16 if there is one.
+
+    Raises:
+        BundleError: the `report.json` of one is damaged.
+    """
+    labels = dict(zip(bundles, labels_of(bundles), strict=True))
+    found = []
+    for narrow in bundles:
+        if narrow.manifest.precision != NARROW:
+            continue
+        same = [other for other in bundles if _identity(other) == _identity(narrow)]
+        for precision in WIDE:
+            wide = next((one for one in same if one.manifest.precision == precision), None)
+            if wide is not None:
+                found.append((_footprint(narrow, labels[narrow]), _footprint(wide, labels[wide])))
+                break
+    return found
+
+
+def _identity(bundle: Bundle) -> tuple[object, ...]:
+    model = bundle.manifest.model
+    return model.name, model.id, model.revision, model.random_seed
+
+
+def _footprint(bundle: Bundle, label: str) -> Footprint:
+    manifest, measured = bundle.manifest, read_measured(bundle.root)
+    return Footprint(
+        label,
+        manifest.precision,
+        sum(
+            sum(stop - start for start, stop in entry.ranges) if entry.ranges else entry.bytes
+            for path, entry in manifest.files.items()
+            if path.startswith("onnx/")
+        ),
+        _medians(measured),
+        {name: said for name, said in measured.environment.items() if name not in ANY_RUN},
+    )
+
+
+def _medians(measured: Measured) -> dict[str, float]:
+    """By stage and number of tiles, in milliseconds."""
+    return {
+        f"{stage}, {timed.tiles} tile{'s' * (timed.tiles > 1)},": latency.median
+        for timed in measured.timed
+        for stage, latency in (
+            ("vision", timed.vision),
+            ("prefill", timed.prefill),
+            ("decode", timed.decode),
+        )
+        if latency is not None
+    }
