@@ -73,6 +73,7 @@ from d2export.cli_options import (
     refuse_others,
 )
 from d2export.cli_output import finish, print_text, progress_of
+from d2export.cli_package import package
 from d2export.cli_run import run
 from d2export.cli_targets import targets
 from d2export.errors import CheckFailed, D2ExportError, UsageError
@@ -331,6 +332,7 @@ def bench(
 
 app.command()(run)
 app.command("eval")(evaluate)
+app.command()(package)
 
 
 @app.command()

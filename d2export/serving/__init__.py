@@ -1,0 +1,1 @@
+"""What runs inside Triton's Python backend: only there can these modules be imported."""
