@@ -397,12 +397,13 @@ app.command()(targets)
 @app.command()
 def doctor(
     bundle: Annotated[Path | None, typer.Argument(help="Also: does this bundle fit?")] = None,
+    plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine has; exit 3 if BUNDLE does not fit."""
+    """Say what this machine has; exit 3 if BUNDLE, or what there is for engines, does not fit."""
     from d2export.doctor import examine, report_text
 
-    findings = examine(bundle)
+    findings = examine(bundle, plugin=plugin)
     finish(findings.to_json(), report_text(findings), as_json)
     if not findings.fits:
         raise typer.Exit(3)

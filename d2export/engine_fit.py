@@ -9,7 +9,8 @@ from d2export.engine import plugin as plugins
 from d2export.engine.build_options import BuildOptions
 from d2export.engine.builder_plan import misfits
 from d2export.engine.misfit import Misfit
-from d2export.engine.target import Target, Version, version_text
+from d2export.engine.plugin_build import build_misfits
+from d2export.engine.target import Target, version_text
 from d2export.engine.tensorrt_api import api_of
 from d2export.engine.this_machine import Machine
 from d2export.engine_planning import Prepared
@@ -34,7 +35,7 @@ def misfits_here(
     if machine.version is not None:
         for one in prepared:
             found += misfits(one.graph, device, machine.version, options)
-    found += _plugin_misfits(prepared, library, machine.version)
+    found += _plugin_misfits(prepared, library, machine)
     return list(dict.fromkeys(found))
 
 
@@ -53,14 +54,16 @@ def _other_device(device: Target, machine: Machine, bundle: Path) -> Iterator[Mi
 
 
 def _plugin_misfits(
-    prepared: Sequence[Prepared], library: Path | None, version: Version | None
+    prepared: Sequence[Prepared], library: Path | None, machine: Machine
 ) -> Iterator[Misfit]:
-    """That the plugin is needed and cannot be loaded."""
-    if version is None or not any(one.graph.plugin_ops for one in prepared):
+    """That the plugin is needed and cannot be loaded, or would not run."""
+    if machine.version is None or not any(one.graph.plugin_ops for one in prepared):
         return
     try:
-        found = plugins.misfit(library, api_of(version))
+        found = plugins.misfit(library, api_of(machine.version))
     except EnvironmentMismatch:
         return  # that version is a misfit by itself
     if found is not None:
         yield found
+    elif library is not None:
+        yield from build_misfits(library, machine.version, machine.cuda, machine.device)

@@ -42,13 +42,7 @@ def devices(library: str = LIBRARY) -> tuple[Device, ...]:
     Raises:
         EnvironmentMismatch: there is no driver, or it refuses to answer.
     """
-    try:
-        driver = ctypes.CDLL(library)
-    except OSError as error:
-        raise EnvironmentMismatch(
-            f"this machine has no CUDA driver: {error}",
-            "Install NVIDIA's driver; a container needs the NVIDIA runtime.",
-        ) from None
+    driver = _load(library)
     started = driver.cuInit(0)
     if started == NO_DEVICE:
         return ()
@@ -56,6 +50,27 @@ def devices(library: str = LIBRARY) -> tuple[Device, ...]:
     count = ctypes.c_int()
     _call(driver, "cuDeviceGetCount", ctypes.byref(count))
     return tuple(_device(driver, index) for index in range(count.value))
+
+
+def cuda_version(library: str = LIBRARY) -> tuple[int, int]:
+    """The newest CUDA that the driver knows, major and minor. It takes no GPU to say so.
+
+    Raises:
+        EnvironmentMismatch: there is no driver, or it refuses to answer.
+    """
+    version = ctypes.c_int()
+    _call(_load(library), "cuDriverGetVersion", ctypes.byref(version))
+    return version.value // 1000, version.value % 1000 // 10  # 12060 is 12.6
+
+
+def _load(library: str) -> ctypes.CDLL:
+    try:
+        return ctypes.CDLL(library)
+    except OSError as error:
+        raise EnvironmentMismatch(
+            f"this machine has no CUDA driver: {error}",
+            "Install NVIDIA's driver; a container needs the NVIDIA runtime.",
+        ) from None
 
 
 def _device(driver: ctypes.CDLL, index: int) -> Device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,26 +23,34 @@ class Machine:
         version: of it.
         device: the GPU that TensorRT uses, the first.
         missing: what was not found, each with its remedy.
+        cuda: the newest that the driver knows; None without a driver.
     """
 
     trt: Any | None
     version: Version | None
     device: Device | None
     missing: tuple[Misfit, ...]
+    cuda: Version | None = None
 
 
-def look() -> Machine:
-    """Look for TensorRT and a GPU."""
-    trt, missing, device = None, [], None
+def look(driver: str = cuda_driver.LIBRARY) -> Machine:
+    """Look for TensorRT and a GPU.
+
+    Args:
+        driver: library of the CUDA driver.
+    """
+    trt, missing, device, cuda = None, [], None, None
     try:
         trt = tensorrt_module()
     except EnvironmentMismatch as error:
         missing.append(Misfit(error.problem, error.hint or ""))
     try:
-        device = next(iter(cuda_driver.devices()), None)
+        device = next(iter(cuda_driver.devices(driver)), None)
         if device is None:
             missing.append(Misfit("this machine has no NVIDIA GPU that CUDA sees", "Use one."))
     except EnvironmentMismatch as error:
         missing.append(Misfit(error.problem, error.hint or ""))
+    with suppress(EnvironmentMismatch):  # missing already
+        cuda = cuda_driver.cuda_version(driver)
     version = None if trt is None else version_of(trt)
-    return Machine(trt, version, device, tuple(missing))
+    return Machine(trt, version, device, tuple(missing), cuda)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from d2export.engine.cuda_driver import Device, devices
+from d2export.engine.cuda_driver import Device, cuda_version, devices
 from d2export.errors import EnvironmentMismatch
 
 needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler")
@@ -23,6 +23,7 @@ static const std::size_t memory[] = {7988051968u, 150110502912u};
 static const int attributes[][3] = {{8, 7, 1}, {9, 0, 0}};
 extern "C" {
 int cuInit(unsigned flags) { return flags == 0 ? STARTS : 1; }
+int cuDriverGetVersion(int *version) { *version = CUDA; return 0; }
 int cuDeviceGetCount(int *count) { *count = 2; return COUNTS; }
 int cuDeviceGet(int *device, int index) { *device = index + 40; return 0; }
 int cuDeviceGetName(char *name, int length, int device) {
@@ -44,11 +45,11 @@ int cuGetErrorString(int result, const char **text) {
 """
 
 
-def driver(folder: Path, starts: int = 0, counts: int = 0) -> str:
-    """A driver whose cuInit and cuDeviceGetCount return these codes."""
+def driver(folder: Path, starts: int = 0, counts: int = 0, cuda: int = 12060) -> str:
+    """A driver whose cuInit and cuDeviceGetCount return these codes, and its newest CUDA."""
     source, library = folder / "driver.cpp", folder / "libcuda.so.1"
     source.write_text(DRIVER)
-    codes = [f"-DSTARTS={starts}", f"-DCOUNTS={counts}"]
+    codes = [f"-DSTARTS={starts}", f"-DCOUNTS={counts}", f"-DCUDA={cuda}"]
     subprocess.run(["c++", "-shared", "-fPIC", *codes, source, "-o", library], check=True)
     return str(library)
 
@@ -59,6 +60,13 @@ def test_devices(tmp_path: Path) -> None:
         Device("Orin", (8, 7), 7988051968, True),
         Device("NVIDIA H200", (9, 0), 150110502912, False),
     )
+
+
+@needs_compiler
+@pytest.mark.parametrize(("number", "version"), [(12060, (12, 6)), (13000, (13, 0))])
+def test_newest_cuda(number: int, version: tuple[int, int], tmp_path: Path) -> None:
+    """Also without a GPU."""
+    assert cuda_version(driver(tmp_path, starts=100, cuda=number)) == version
 
 
 @needs_compiler
@@ -86,3 +94,5 @@ def test_no_driver(tmp_path: Path) -> None:
         EnvironmentMismatch, match=r"^this machine has no CUDA driver: .*absent\.so"
     ):
         devices(str(tmp_path / "absent.so"))
+    with pytest.raises(EnvironmentMismatch, match="this machine has no CUDA driver: "):
+        cuda_version(str(tmp_path / "absent.so"))

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from d2export.engine.plugin import misfit
+from d2export.engine.plugin_build import build_of
 from d2export.engine.tensorrt_api import api_of
 from tests.plugins.drivers import ROOT
 
@@ -115,6 +116,13 @@ def test_answers_the_host_harness_under_sanitizers(version: str) -> None:
     )
     tests = folder / "tests"
     assert "PASSED" in run(tests / "tensorrt_harness", plugin, tests / "libacted_plugin.so")
+
+
+def test_it_says_what_it_was_compiled_for() -> None:
+    found = build_of(build("10.3"))
+    assert found is not None
+    assert found.tensorrt[:2] == (10, 3)
+    assert found.compute_capabilities == ((8, 7), (9, 0))
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,17 @@ from collections.abc import Callable
 
 import pytest
 
-from d2export import doctor
+from d2export.doctor import report_text
+from d2export.doctor.finding import Findings, Fit
+from d2export.doctor.native_parts import native_parts
 from d2export.pruning import native
 
 AGAIN = "pip install --force-reinstall --no-deps ."
 
 
 def lines() -> dict[str, str]:
-    text = doctor.report_text(doctor.examine())
-    found = re.findall(r"^(native \w+) +(.*)$", text, re.MULTILINE)
-    return dict(found)
+    findings = Findings({}, (), (), native_parts(), Fit(), None, Fit())
+    return dict(re.findall(r"^(native \w+) +(.*)$", report_text(findings), re.MULTILINE))
 
 
 @pytest.mark.skipif(not native.available(), reason="no native core: `d2export doctor` says why")
@@ -28,7 +29,7 @@ def test_every_part_is_built_or_has_a_reason_and_a_remedy() -> None:
     assert re.fullmatch(
         r"(x86-64(-v[34])?|aarch64|portable), \w+ \d+[.\d]*, Release", lines()["native core"]
     )
-    for part in doctor.examine().native:
+    for part in native_parts():
         assert bool(part.built) != bool(part.why_not and part.remedy), part
 
 
