@@ -1,5 +1,5 @@
-// What this library was compiled for, as text in its file. Who looks for it need not load the library,
-// which a misfit could make impossible: d2export/engine/plugin_build.py.
+// What this library was compiled for, as text in its file. Who looks for it need not load the
+// library, which a misfit could make impossible: d2export/engine/plugin_build.py.
 
 #include <NvInferVersion.h>
 
