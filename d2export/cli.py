@@ -19,16 +19,9 @@ from typer.core import TyperGroup
 
 from d2export import __version__
 from d2export.cli_calibrate import calibrate
+from d2export.cli_check import bench, check
 from d2export.cli_engines import ENGINE_OPTIONS, build_bundles_engines, engine_request
-from d2export.cli_eval import (
-    Data,
-    DropSamples,
-    DropTask,
-    MaxDrop,
-    check_drop,
-    evaluate,
-    refuse_without_drop,
-)
+from d2export.cli_eval import evaluate
 from d2export.cli_options import (
     Budget,
     BundleArg,
@@ -108,8 +101,8 @@ app = typer.Typer(
 )
 app.add_typer(calibrate, name="calibrate")
 
-# What goes with a bundle made elsewhere, and with a comparison layer by layer.
-WITH_BUNDLE = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
+# What goes with a bundle made elsewhere.
+WITH_BUNDLE = ("bundle", "provider", "threads", "as_json", "quiet", "verbose")
 
 
 @app.command()
@@ -249,87 +242,8 @@ def export(
     finish(bundle.manifest.to_json(), summary(bundle), as_json)
 
 
-@app.command()
-def check(
-    ctx: typer.Context,
-    bundle: BundleArg,
-    image: Images = None,
-    pytorch: Annotated[
-        bool, typer.Option("--pytorch", help="Ask PyTorch again, not its stored answers.")
-    ] = False,
-    per_layer: Annotated[
-        bool, typer.Option("--per-layer", help="Compare layer by layer; needs PyTorch.")
-    ] = False,
-    max_drop: MaxDrop = None,
-    task: DropTask = None,
-    data: Data = None,
-    samples: DropSamples = None,
-    provider: Provider = "cpu",
-    threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Compare a bundle with PyTorch, or pruned with unpruned."""
-    if max_drop is not None:
-        given = (provider, threads, as_json, quiet, verbose)
-        check_drop(ctx, bundle, max_drop, task, data, samples, *given)
-        return
-    refuse_without_drop(ctx)
-    from d2export import session
-    from d2export.verify.report import accuracy_text
-    from d2export.verify.tables import layer_table
-
-    if per_layer:
-        refuse_others(ctx, "--per-layer", WITH_BUNDLE)
-        layers = session.check_layers(
-            bundle,
-            provider=provider,
-            threads=threads,
-            progress=progress_of(2, quiet, verbose),
-        )
-        passed = layers.first_drift is None
-        finish(layers.to_json(), layer_table(layers), as_json, passed=passed)
-        return
-    report = session.check(
-        bundle,
-        images=tuple(image or ()),
-        pytorch=pytorch,
-        provider=provider,
-        threads=threads,
-        progress=progress_of(None, quiet, verbose),
-    )
-    finish(report.to_json(), accuracy_text(report), as_json, passed=report.passed)
-
-
-@app.command()
-def bench(
-    bundle: BundleArg,
-    tiles: Annotated[list[int], typer.Option(help="Tiles per image; may be repeated.")] = [1],  # noqa: B006
-    warmup: Annotated[int, typer.Option(help="Calls before timing.")] = 3,
-    iterations: Annotated[int, typer.Option(help="Calls timed.")] = 20,
-    provider: Provider = "cpu",
-    threads: Threads = None,
-    as_json: Json = False,
-    quiet: Quiet = False,
-    verbose: Verbose = False,
-) -> None:
-    """Time the vision graph, and selection on a line of its own."""
-    from d2export import session
-    from d2export.verify.report import latency_text
-
-    stages = session.bench(
-        bundle,
-        tiles=tiles,
-        warmup=warmup,
-        iterations=iterations,
-        provider=provider,
-        threads=threads,
-        progress=progress_of(len(tiles), quiet, verbose),
-    )
-    finish([stage.to_json() for stage in stages], latency_text(stages), as_json)
-
-
+app.command()(check)
+app.command()(bench)
 app.command()(run)
 app.command("eval")(evaluate)
 app.command()(package)

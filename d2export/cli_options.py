@@ -16,6 +16,13 @@ Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="Warnings and results
 Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More detail.")]
 RunImages = Annotated[list[Path], typer.Option("--image", help="Picture; may be repeated.")]
 Provider = Annotated[str, typer.Option(help="ONNX Runtime provider: cpu or cuda.")]
+EngineProvider = Annotated[
+    str, typer.Option("--provider", help="What runs it: cpu, cuda (ONNX Runtime), or tensorrt.")
+]
+RunPlugin = Annotated[
+    Path | None,
+    typer.Option("--plugin", help="With tensorrt: the plugin's library; default: the installed."),
+]
 PictureFolder = Annotated[Path, typer.Option("--images", help="Folder of pictures.")]
 CalibrationPrompt = Annotated[
     str | None, typer.Option("--prompt", help="Asked about each picture.")

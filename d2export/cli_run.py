@@ -9,10 +9,11 @@ import typer
 
 from d2export.cli_options import (
     BundleArg,
+    EngineProvider,
     Json,
     PromptEmbeds,
-    Provider,
     RunImages,
+    RunPlugin,
     Threads,
     refuse_others,
 )
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from d2export.runtime.sampling import Sampling
 
 # What goes with a bundle of either scope.
-RUN_BOTH = ("bundle", "image", "prompt", "output", "provider", "threads", "as_json")
+RUN_BOTH = ("bundle", "image", "prompt", "output", "provider", "plugin", "threads", "as_json")
 RUN_VISION = (*RUN_BOTH, "prompt_embeds")
 RUN_VLM = (*RUN_BOTH, "max_new_tokens", "temperature", "top_k", "top_p", "seed", "system")
 
@@ -45,7 +46,8 @@ def run(
     seed: Annotated[int, typer.Option(help="Of drawn tokens.")] = 0,
     system: Annotated[str | None, typer.Option(help="Scope vlm: system message.")] = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for results.")] = Path(),
-    provider: Provider = "cpu",
+    provider: EngineProvider = "cpu",
+    plugin: RunPlugin = None,
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
@@ -68,6 +70,7 @@ def run(
                 on_text=None if as_json else _stream,
                 provider=provider,
                 threads=threads,
+                plugin=plugin,
             )
             pictures = session.save_pictures(generation, image, output)
         facts = answer_summary(generation, pictures)
@@ -85,6 +88,7 @@ def run(
             prompt_embeds=read_embeds(prompt_embeds) if prompt_embeds else None,
             provider=provider,
             threads=threads,
+            plugin=plugin,
         )
         arrays, picture = session.save_result(result, image[0], output)
     facts = run_summary(result, arrays, picture)

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2export.benching import bench
 from d2export.bundle.disk import explained
 from d2export.bundle.folder import Bundle, read_bundle
 from d2export.calibration.int8_scales import stored_scales
@@ -22,15 +23,13 @@ from d2export.report.write import write_report
 from d2export.runtime.boxes import boxes_in
 from d2export.runtime.generate import Generation, Generator
 from d2export.runtime.picture import draw_kept
+from d2export.runtime.runners import TENSORRT, open_vision
 from d2export.runtime.sampling import Sampling
 from d2export.runtime.vision import VisionResult, VisionRunner, check_prompt
 from d2export.verify.accuracy import TOLERANCES, AccuracyReport
 from d2export.verify.check import check_bundle
-from d2export.verify.latency import StageLatency, bench_vision
 from d2export.verify.report import BuildReport
-from d2export.verify.tables import plural
 from d2export.verify.vlm_check import VlmReport, check_vlm
-from d2export.verify.vlm_latency import VlmLatency, bench_vlm
 from d2export.verify.vlm_reference import read_vlm_reference
 
 if TYPE_CHECKING:
@@ -50,6 +49,7 @@ def check(
     pytorch: bool = False,
     provider: str = "cpu",
     threads: int | None = None,
+    plugin: Path | None = None,
     progress: Progress | None = None,
 ) -> AccuracyReport | VlmReport:
     """Compare a bundle with PyTorch: with its stored answers, or with fresh ones.
@@ -57,16 +57,18 @@ def check(
     Args:
         images: pictures to ask PyTorch and the bundle about; implies `pytorch`.
         pytorch: ask PyTorch again instead of reading its stored answers. Needs torch.
-        provider: `cpu` or `cuda`.
+        provider: `cpu` or `cuda` of ONNX Runtime, or `tensorrt`: the bundle's engines.
         threads: of one operator; all cores if None.
+        plugin: library of TensorRT's plugin; None: that of this installation.
 
     Raises:
         BundleError: the bundle is damaged.
-        EnvironmentMismatch: a package is missing.
+        UsageError: the bundle has no engines.
+        EnvironmentMismatch: a package is missing, or the engines do not fit this machine.
     """
     opened = read_bundle(Path(bundle))
     if opened.manifest.scope == "vlm":
-        generator = Generator(opened, provider, threads)
+        generator = Generator(opened, provider, threads, plugin=plugin)
         fresh = _ask_pytorch(generator, images) if images or pytorch else {}
         references = {name: found.reference for name, found in fresh.items()}
         exact = {name: (found.scored, found.attention) for name, found in fresh.items()}
@@ -76,7 +78,7 @@ def check(
         if outside is not None:
             (progress or Progress(level="quiet")).warning(outside)
         return check_vlm(generator, references or None, exact=exact, progress=progress)
-    runner = VisionRunner(opened, provider=provider, threads=threads)
+    runner = open_vision(opened, provider, threads, plugin)
     if not (images or pytorch):
         return check_bundle(runner, progress=progress)
     module, answer = _pytorch(opened)
@@ -102,11 +104,16 @@ def check_layers(
     """Compare a bundle with PyTorch layer by layer, on its smallest reference. Needs torch.
 
     Raises:
-        UsageError: the bundle stores no references.
+        UsageError: the bundle stores no references, or engines are asked.
         BundleError: the bundle is damaged.
         EnvironmentMismatch: a package is missing.
     """
     progress = progress or Progress(level="quiet")
+    if provider == TENSORRT:
+        raise UsageError(
+            "--per-layer looks inside a graph, and an engine shows nothing inside",
+            "Leave --provider tensorrt out.",
+        )
     opened = read_bundle(Path(bundle))
     limit = TOLERANCES[opened.manifest.precision].embeddings
     if not opened.manifest.references:
@@ -137,43 +144,6 @@ def _check_vlm_layers(generator: Generator, limit: float, progress: Progress) ->
         return compare_vlm_layers(generator, modules, reference, limit=limit)
 
 
-def bench(
-    bundle: Path | str,
-    *,
-    tiles: Sequence[int] = (1,),
-    warmup: int = 3,
-    iterations: int = 20,
-    provider: str = "cpu",
-    threads: int | None = None,
-    progress: Progress | None = None,
-) -> list[StageLatency] | list[VlmLatency]:
-    """Latency of a bundle's graphs and of its selection, for each number of tiles."""
-    progress = progress or Progress(level="quiet")
-    if iterations < 1 or warmup < 0:
-        raise UsageError(
-            f"--iterations is {iterations} and --warmup is {warmup}, expected at least 1 and 0",
-            "Leave them out for 20 and 3.",
-        )
-    opened = read_bundle(Path(bundle))
-    limit = opened.manifest.model.vision.image.max_tiles
-    limit += limit > 1  # the thumbnail
-    for count in tiles:
-        if not 1 <= count <= limit:
-            raise UsageError(f"--tiles is {count}, expected 1 to {limit}", "Leave it out for 1.")
-    calls = {"warmup": warmup, "iterations": iterations}
-    vlm = opened.manifest.scope == "vlm"
-    generator = Generator(opened, provider, threads) if vlm else None
-    runner = VisionRunner(opened, provider=provider, threads=threads)
-    stages: list[Any] = []
-    for count in tiles:
-        with progress.stage(f"timing {plural(count, 'tile')}, {iterations} calls"):
-            if generator is not None:
-                stages.append(bench_vlm(generator, count, **calls))
-            else:
-                stages.append(bench_vision(runner, count, **calls))
-    return stages
-
-
 def run(
     bundle: Path | str,
     image: Path | str,
@@ -182,6 +152,7 @@ def run(
     prompt_embeds: npt.NDArray[np.float32] | None = None,
     provider: str = "cpu",
     threads: int | None = None,
+    plugin: Path | None = None,
 ) -> VisionResult:
     """The visual tokens of one picture that are worth keeping.
 
@@ -203,7 +174,7 @@ def run(
         from d2export.runtime.prompt import embed_prompt
 
         prompt_embeds = embed_prompt(opened, prompt)
-    return VisionRunner(opened, provider=provider, threads=threads).run(image, prompt_embeds)
+    return open_vision(opened, provider, threads, plugin).run(image, prompt_embeds)
 
 
 def answer(
@@ -217,13 +188,14 @@ def answer(
     on_text: Callable[[str], None] | None = None,
     provider: str = "cpu",
     threads: int | None = None,
+    plugin: Path | None = None,
 ) -> Generation:
     """What the whole model, in a bundle of scope `vlm`, answers about pictures.
 
     Arguments and errors are those of `Generator.answer`; who asks more than once keeps a
     `Generator`, which opens the graphs once.
     """
-    generator = Generator(read_bundle(Path(bundle)), provider, threads)
+    generator = Generator(read_bundle(Path(bundle)), provider, threads, plugin=plugin)
     return generator.answer(
         images,
         prompt,

@@ -17,7 +17,7 @@ from d2export.pruning import native
 if TYPE_CHECKING:
     import onnxruntime
 
-Implementation = Literal["native", "ONNX function"]
+Implementation = Literal["native", "ONNX function", "TensorRT plugin"]
 
 LIBRARY = Path("lib") / "libd2export_onnxruntime.so"  # within the package
 

@@ -70,7 +70,7 @@ def build_engine(
     """
     log = Log(trt, progress)
     if plan.plugin is not None:
-        _load_plugin(trt, plan, plan.plugin, library, log)
+        load_plugin(trt, plan.plugin, library, log)
     builder = trt.Builder(log.logger)
     network = builder.create_network(
         _mask(trt, "NetworkDefinitionCreationFlag", plan.network_flags)
@@ -118,12 +118,17 @@ def _mask(trt: Any, enum: str, names: Sequence[str]) -> int:
     return sum(1 << int(_named(trt, enum, name)) for name in names)
 
 
-def _load_plugin(
-    trt: Any, plan: EnginePlan, use: PluginUse, library: Path | None, log: Log
-) -> None:
-    """Make sure that the registry has a creator for every op of the plugin."""
+def load_plugin(trt: Any, use: PluginUse, library: Path | None, log: Log) -> None:
+    """Make sure that the registry has a creator for every op of the plugin.
+
+    Args:
+        library: to look in, if the registry has not all of them; None if there is none.
+
+    Raises:
+        EnvironmentMismatch: one is in neither.
+    """
     registry = trt.get_plugin_registry()
-    find = getattr(registry, api_of(parse_version(plan.tensorrt)).plugin_getter)
+    find = getattr(registry, api_of(version_of(trt)).plugin_getter)
 
     def missing() -> list[str]:
         return [op for op in use.ops if find(op, use.version, use.namespace) is None]

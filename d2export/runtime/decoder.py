@@ -116,7 +116,7 @@ class Step:
 class Sequence:
     """Keys and values of one sequence, in the memory of the provider; made by `DecoderRunner`."""
 
-    def __init__(self, past: dict[str, onnxruntime.OrtValue]) -> None:
+    def __init__(self, past: dict[str, Any]) -> None:
         self.length = 0
         self.past = past
 
@@ -188,8 +188,20 @@ class DecoderRunner:
             UsageError: the sequence becomes longer than the model's context.
             BundleError: ONNX Runtime cannot run the graph on it.
         """
+        logits, positions, seconds = self._append(sequence, self.feeds(prompt, sequence.length))
+        survived = prompt.origin if positions is None else prompt.origin[positions]
+        sequence.length += int(prompt.position_ids[-1]) + 1
+        return Step(logits, survived.astype(np.int32), seconds)
+
+    def _append(
+        self, sequence: Sequence, feeds: dict[str, npt.NDArray[Any]]
+    ) -> tuple[Float32, npt.NDArray[np.int32] | None, float]:
+        """Run the graph behind a sequence, whose keys and values become longer.
+
+        Returns:
+            logits `[vocab]`; which of the new tokens survived, if this decoder prunes; seconds.
+        """
         binding = self.session.io_binding()
-        feeds = self.feeds(prompt, sequence.length)
         for name in self._prompt_inputs:
             binding.bind_ortvalue_input(name, _value(feeds[name]))
         for name, value in sequence.past.items():
@@ -202,12 +214,10 @@ class DecoderRunner:
             self.session.run_with_iobinding(binding)
         seconds = time.perf_counter() - start
         logits, *others = binding.get_outputs()
-        survived = prompt.origin
-        if len(others) > len(self._cache_inputs):  # this decoder prunes
-            survived = survived[others.pop(0).numpy()]
+        prunes = len(others) > len(self._cache_inputs)
+        positions = others.pop(0).numpy() if prunes else None
         sequence.past = dict(zip(self._cache_inputs, others, strict=True))
-        sequence.length += int(prompt.position_ids[-1]) + 1
-        return Step(logits.numpy()[0], survived.astype(np.int32), seconds)
+        return logits.numpy()[0], positions, seconds
 
     def step(self, sequence: Sequence, token: int) -> Step:
         """Append one token of text."""

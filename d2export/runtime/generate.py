@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from d2export.pruning.prior import Prior, outside_seen, read_prior
 from d2export.runtime.decoder import DecoderRunner, Prompt
 from d2export.runtime.prompt import embed_ids
 from d2export.runtime.request import prompt_of
+from d2export.runtime.runners import open_model
 from d2export.runtime.sampling import Sampling, pick
 from d2export.runtime.tokenizer import BundleTokenizer, Encoded
 from d2export.runtime.vision import Inputs, VisionRunner, vision_inputs
@@ -71,27 +72,25 @@ class Generator:
 
     Args:
         bundle: an opened bundle.
-        provider: `cpu` or `cuda`.
+        provider: `cpu` or `cuda` of ONNX Runtime, or `tensorrt`: the bundle's engines.
         threads: of one operator; all cores if None.
         attributes: of the pruning ops, instead of those in the bundle. Needs the onnx package.
+        plugin: library of TensorRT's plugin; None: that of this installation.
     """
 
     bundle: Bundle
     provider: str = "cpu"
     threads: int | None = None
     attributes: Mapping[str, int] | None = None
+    plugin: Path | None = None
     vision: VisionRunner = field(init=False, repr=False)
     decoder: DecoderRunner = field(init=False, repr=False)
     prior: Prior = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        options: dict[str, Any] = {
-            "provider": self.provider,
-            "threads": self.threads,
-            "attributes": self.attributes,
-        }
-        self.vision = VisionRunner(self.bundle, **options)
-        self.decoder = DecoderRunner(self.bundle, **options)
+        self.vision, self.decoder = open_model(
+            self.bundle, self.provider, self.threads, self.attributes, self.plugin
+        )
         self.prior = stored_prior(self.bundle)
 
     @cached_property

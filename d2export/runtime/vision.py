@@ -57,6 +57,8 @@ class VisionRunner:
         BundleError: the bundle lies where ONNX Runtime cannot open it.
     """
 
+    shows_inside = True  # whether values inside the graph can be looked at
+
     def __init__(
         self,
         bundle: Bundle,
@@ -90,6 +92,11 @@ class VisionRunner:
         return self.open(self.bundle.manifest.graphs.prune)
 
     @property
+    def backend(self) -> str:
+        """What runs the graph."""
+        return "onnxruntime"
+
+    @property
     def selection_implementation(self) -> Implementation:
         """What runs the pruning op: native code, or the graph's function of standard operators."""
         return selection_implementation(self._options["provider"])
@@ -120,9 +127,13 @@ class VisionRunner:
 
     def timed(self, inputs: Inputs) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32], float]:
         """What `infer` answers and its seconds, without those of opening the session."""
-        _ = self.session
+        self.prepare()
         start = time.perf_counter()
         return *self.infer(inputs), time.perf_counter() - start
+
+    def prepare(self) -> None:
+        """Open what `infer` runs, if it is not open yet."""
+        _ = self.session
 
     def infer(self, inputs: Inputs) -> tuple[npt.NDArray[Any], npt.NDArray[np.int32]]:
         """`image_embeds` and `kept_indices` for named inputs.

@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from d2export.bundle.folder import Bundle
 from d2export.runtime.vision import Inputs, VisionRunner
 
 
@@ -58,10 +60,14 @@ def measure(call: Callable[[], object], *, warmup: int, iterations: int) -> Late
         start = time.perf_counter()
         call()
         times[index] = time.perf_counter() - start
-    times *= 1e3
+    return latency_of(times * 1e3)
+
+
+def latency_of(times: npt.NDArray[np.float64]) -> Latency:
+    """Of single times in milliseconds; percentiles are between the nearest two of them."""
     p90, p95, p99 = np.percentile(times, (90, 95, 99))
     return Latency(
-        iterations,
+        len(times),
         float(times.min()),
         float(times.mean()),
         float(np.median(times)),
@@ -79,18 +85,10 @@ def bench_vision(
     Selection's does. It runs on as many random tokens that resemble each other as those of a
     picture do, with a cosine of about 0.8, in random places and with random importance.
     """
-    model = runner.bundle.manifest.model
-    per_tile = model.vision.tokens_per_tile
-    tokens = tiles * per_tile
     random = np.random.default_rng(seed)
-    size = model.vision.image.size
-    grid = random.uniform(0, tokens**0.5, (tokens, 2)).astype(np.float32)
-    inputs: Inputs = {
-        "pixel_values": random.standard_normal((tiles, 3, size, size), np.float32),
-        "token_grid": grid,
-    }
-    if runner.bundle.manifest.selector.importance == "text":
-        inputs["prompt_embeds"] = random.standard_normal((16, model.text.hidden), np.float32)
+    inputs = noise(runner.bundle, tiles, random)
+    grid = inputs["token_grid"]
+    tokens = len(grid)
     kept = len(runner.infer(inputs)[1])
     feeds = selection_inputs(runner, tokens, grid, random)
     return StageLatency(
@@ -103,6 +101,19 @@ def bench_vision(
         ),
         runner.selection_implementation,
     )
+
+
+def noise(bundle: Bundle, tiles: int, random: np.random.Generator) -> Inputs:
+    """Inputs of the vision graph of a bundle of scope `vision`: tiles of noise."""
+    model = bundle.manifest.model
+    tokens, size = tiles * model.vision.tokens_per_tile, model.vision.image.size
+    inputs: Inputs = {
+        "token_grid": random.uniform(0, tokens**0.5, (tokens, 2)).astype(np.float32),
+        "pixel_values": random.standard_normal((tiles, 3, size, size), np.float32),
+    }
+    if bundle.manifest.selector.importance == "text":
+        inputs["prompt_embeds"] = random.standard_normal((16, model.text.hidden), np.float32)
+    return inputs
 
 
 def selection_inputs(

@@ -16,7 +16,7 @@ from d2export.runtime.decoder import Prompt
 from d2export.runtime.decoder_part import DecoderPart
 from d2export.runtime.generate import Generator
 from d2export.verify.accuracy import Tolerances
-from d2export.verify.check import NEAR_TIE, explain
+from d2export.verify.check import NEAR_TIE, explain, shown
 from d2export.verify.tables import near_tie_line, plural, table
 from d2export.verify.vlm_reference import VlmReference, read_vlm_reference
 
@@ -165,7 +165,7 @@ def check_vlm(
     cases = []
     for name, reference in stored.items():
         decided = (exact or {}).get(name, (None, None))
-        cases.append(_compare(generator, name, reference, decided))
+        cases.append(_compare(generator, name, reference, decided, progress))
         if progress is not None:
             case = cases[-1]
             progress.note(
@@ -173,7 +173,7 @@ def check_vlm(
                 f"{case.equal_tokens} of {plural(case.tokens, 'token')} of the answer"
             )
     return VlmReport(
-        "onnxruntime",
+        generator.vision.backend,
         generator.vision.selection_implementation,
         bundle.manifest.precision,
         Tolerances(asked.embeddings_rtol, asked.indices_agreement, asked.logits_rtol),
@@ -181,7 +181,13 @@ def check_vlm(
     )
 
 
-def _compare(generator: Generator, name: str, reference: VlmReference, exact: Decided) -> VlmCase:
+def _compare(
+    generator: Generator,
+    name: str,
+    reference: VlmReference,
+    exact: Decided,
+    progress: Progress | None,
+) -> VlmCase:
     images, grids = reference.images(), reference.grids()
     prompt = generator.see(reference.encoded(), images, grids)
     decoder = generator.decoder
@@ -197,7 +203,8 @@ def _compare(generator: Generator, name: str, reference: VlmReference, exact: De
     theirs = np.intersect1d(reference.positions, reference.visual_positions)
     same = np.array_equal(positions, reference.positions)
     ties = None
-    if not same:
+    asked = exact != (None, None)
+    if not same and asked and shown(generator.vision, name, progress):
         ties = _explain(generator, reference, prompt, exact, positions)
     return VlmCase(
         name,
