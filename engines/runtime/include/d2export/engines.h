@@ -1,0 +1,60 @@
+/// @file
+/// The TensorRT engines of a bundle, and whether they fit a machine: asked before one is
+/// deserialised.
+#pragma once
+
+#include <d2export/bundle.h>
+#include <d2export/export.h>
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace d2export::runtime {
+
+/// An engine: its graph (`vision`, `decoder`), its file, relative to the bundle, and what that
+/// holds.
+struct EngineSpec {
+    std::string graph;
+    std::string path;
+    FileSpec file;
+};
+
+/// What was built for a bundle, where, and with what: `engines/engines.json`.
+struct Engines {
+    std::string tool_version;
+    std::string target;
+    std::string tensorrt;  ///< its version, such as `10.3.0`
+    std::string gpu;       ///< its name
+    std::array<std::int64_t, 2> compute_capability;
+    std::optional<std::string> plugin;  ///< the library they were built with, in the bundle
+    std::vector<EngineSpec> engines;
+};
+
+/// A machine that is to run engines.
+struct EngineHost {
+    std::string tensorrt;  ///< the version of libnvinfer, such as `10.3.0`
+    std::string gpu;       ///< its name
+    std::array<std::int64_t, 2> compute_capability;
+    /// Where the plugin's library lies; never a bundle's own, which may come from anywhere.
+    std::filesystem::path plugin;
+};
+
+/// The engines of a bundle; none if nothing was built.
+///
+/// May be called from any number of threads at once.
+///
+/// @throws Error the record is damaged.
+D2EXPORT_API std::optional<Engines> read_engines(const Bundle& bundle);
+
+/// Makes sure that a machine can deserialise engines, and that their files are what was built.
+///
+/// @throws Error they were built with another TensorRT or for another GPU (both are named), the
+///     plugin they need is missing, or a file is missing or was changed.
+D2EXPORT_API void check_engines(const Bundle& bundle, const Engines& engines,
+                                const EngineHost& host);
+
+}  // namespace d2export::runtime

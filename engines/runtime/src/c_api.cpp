@@ -1,0 +1,189 @@
+#include <d2export/d2export_c.h>
+#include <d2export/runtime.h>
+
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace runtime = d2export::runtime;
+
+struct d2export_model {
+    runtime::Model model;
+};
+struct d2export_image {
+    runtime::Image image;
+};
+struct d2export_answer {
+    runtime::Answer answer;
+};
+
+namespace {
+
+thread_local std::string problem, hint;
+
+d2export_status failed(d2export_status status, const char* what, const char* next) noexcept {
+    try {
+        problem = what;
+        hint = next;
+    } catch (...) {
+        problem.clear();  // no memory to say more
+        hint.clear();
+    }
+    return status;
+}
+
+// Runs what may throw.
+template <typename Call>
+d2export_status guarded(Call call) noexcept {
+    try {
+        call();
+        return D2EXPORT_OK;
+    } catch (const runtime::Error& error) {
+        return failed(static_cast<d2export_status>(error.blame()), error.what(), error.hint());
+    } catch (const std::bad_alloc&) {
+        return failed(D2EXPORT_INTERNAL, "there is not enough memory", "Free some.");
+    } catch (const std::exception& error) {
+        return failed(D2EXPORT_INTERNAL, error.what(), "This is a bug of d2export: report it.");
+    } catch (...) {
+        return failed(D2EXPORT_INTERNAL, "an unknown exception", "This is a bug: report it.");
+    }
+}
+
+template <typename Pointer>
+Pointer needed(Pointer pointer, const char* name) {
+    if (pointer == nullptr) {
+        throw runtime::bad_input(std::string(name) + " is NULL", "Pass one.");
+    }
+    return pointer;
+}
+
+std::string text_or_nothing(const char* text) { return text == nullptr ? "" : text; }
+
+runtime::Request request_of(const char* prompt, const d2export_request& given) {
+    runtime::Request request;
+    request.prompt = prompt;
+    if (given.max_new_tokens != 0) {
+        request.max_new_tokens = given.max_new_tokens;
+    }
+    if (given.system != nullptr) {
+        request.system = given.system;
+    }
+    if (given.temperature != 0) {
+        request.sampling = {given.temperature, given.top_k, given.top_p == 0 ? 1 : given.top_p,
+                            given.seed};
+    }
+    if (given.on_text != nullptr) {
+        const auto on_text = given.on_text;
+        request.on_text = [on_text, user = given.user](std::string_view piece) {
+            return on_text(user, piece.data(), piece.size()) != 0;
+        };
+    }
+    return request;
+}
+
+}  // namespace
+
+const char* d2export_version(void) { return D2EXPORT_VERSION; }
+const char* d2export_problem(void) { return problem.c_str(); }
+const char* d2export_hint(void) { return hint.c_str(); }
+
+d2export_status d2export_model_open(const char* bundle, const d2export_options* options,
+                                    d2export_model** model) {
+    return guarded([&] {
+        needed(model, "model");
+        const d2export_options given = options == nullptr ? d2export_options{} : *options;
+        runtime::OnnxRuntimeOptions settings;
+        settings.library = text_or_nothing(given.onnx_runtime);
+        settings.custom_ops = text_or_nothing(given.custom_ops);
+        settings.threads = given.threads;
+        const runtime::Bundle opened(needed(bundle, "bundle"), given.manifest_only != 0
+                                                                   ? runtime::Verify::kManifestOnly
+                                                                   : runtime::Verify::kEverything);
+        *model = std::make_unique<d2export_model>(
+                     d2export_model{runtime::Model(opened, runtime::onnx_runtime(settings))})
+                     .release();
+    });
+}
+
+void d2export_model_free(d2export_model* model) { std::default_delete<d2export_model>()(model); }
+
+d2export_status d2export_image_read(const char* path, d2export_image** image) {
+    return guarded([&] {
+        needed(image, "image");
+        *image = std::make_unique<d2export_image>(
+                     d2export_image{runtime::read_image(needed(path, "path"))})
+                     .release();
+    });
+}
+
+d2export_status d2export_image_decode(const uint8_t* bytes, size_t size, d2export_image** image) {
+    return guarded([&] {
+        needed(image, "image");
+        *image = std::make_unique<d2export_image>(
+                     d2export_image{runtime::decode_image(needed(bytes, "bytes"), size)})
+                     .release();
+    });
+}
+
+d2export_status d2export_image_copy(const uint8_t* rgb, int32_t width, int32_t height,
+                                    d2export_image** image) {
+    return guarded([&] {
+        needed(rgb, "rgb");
+        needed(image, "image");
+        if (width < 1 || height < 1) {
+            throw runtime::bad_input("the picture is " + std::to_string(width) + "x" +
+                                         std::to_string(height) + " pixels, expected at least 1x1",
+                                     "Pass its width and its height.");
+        }
+        const std::size_t size =
+            std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
+        *image = std::make_unique<d2export_image>(
+                     d2export_image{{std::vector<std::uint8_t>(rgb, rgb + size), width, height}})
+                     .release();
+    });
+}
+
+void d2export_image_free(d2export_image* image) { std::default_delete<d2export_image>()(image); }
+
+d2export_status d2export_ask(const d2export_model* model, const d2export_image* const* images,
+                             size_t count, const char* prompt, const d2export_request* request,
+                             d2export_answer** answer) {
+    return guarded([&] {
+        needed(model, "model");
+        needed(answer, "answer");
+        needed(prompt, "prompt");
+        std::vector<runtime::Image> pictures;
+        for (size_t i = 0; i < count; ++i) {
+            pictures.push_back(needed(needed(images, "images")[i], "an image")->image);
+        }
+        const d2export_request given = request == nullptr ? d2export_request{} : *request;
+        *answer = std::make_unique<d2export_answer>(
+                      d2export_answer{model->model.answer(pictures, request_of(prompt, given))})
+                      .release();
+    });
+}
+
+void d2export_answer_free(d2export_answer* answer) {
+    std::default_delete<d2export_answer>()(answer);
+}
+
+const char* d2export_answer_text(const d2export_answer* answer) {
+    return answer->answer.text.c_str();
+}
+
+d2export_finish d2export_answer_finish(const d2export_answer* answer) {
+    return static_cast<d2export_finish>(answer->answer.finish);
+}
+
+const int64_t* d2export_answer_tokens(const d2export_answer* answer, size_t* count) {
+    *count = answer->answer.tokens.size();
+    return answer->answer.tokens.data();
+}
+
+const int32_t* d2export_answer_kept(const d2export_answer* answer, size_t image, size_t* count) {
+    const auto& kept = answer->answer.kept;
+    *count = image < kept.size() ? kept[image].size() : 0;
+    return image < kept.size() ? kept[image].data() : nullptr;
+}
