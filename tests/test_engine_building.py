@@ -31,7 +31,7 @@ H100 = Device("NVIDIA H100 80GB HBM3", (9, 0), 81000 * 2**20, False)
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without TensorRT, GPU and plugin, and with a cache of its own."""
 
-    def no_driver(library: str = "") -> tuple[Device, ...]:
+    def no_driver() -> tuple[Device, ...]:
         raise EnvironmentMismatch("this machine has no CUDA driver", "Install it.")
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
@@ -58,7 +58,7 @@ def device(monkeypatch: pytest.MonkeyPatch, version: str = "10.3", gpu: Device =
     """This machine becomes one with TensorRT and a GPU; what TensorRT is told."""
     trt = module(version)
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    monkeypatch.setattr(cuda_driver, "devices", lambda library="": (gpu,))
+    monkeypatch.setattr(cuda_driver, "devices", lambda: (gpu,))
     return trt.told
 
 

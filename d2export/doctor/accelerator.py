@@ -12,14 +12,11 @@ from d2export.doctor.libnvinfer import Libnvinfer, libnvinfer
 from d2export.doctor.memory import Memory, memory
 from d2export.doctor.system import System
 from d2export.doctor.toolkit import Toolkit, cuda_runtime, toolkit
-from d2export.engine import cuda_driver
 from d2export.engine import plugin as plugins
-from d2export.engine.cuda_driver import Device
 from d2export.engine.plugin_build import PluginBuild, build_of
 from d2export.engine.target import Version
 from d2export.engine.tensorrt_api import parse_version
 from d2export.engine.this_machine import Machine, look
-from d2export.errors import EnvironmentMismatch
 
 
 @dataclass(frozen=True)
@@ -27,8 +24,7 @@ class Accelerator:
     """What was found.
 
     Attributes:
-        machine: TensorRT's Python module, the GPU it uses, and what is missing.
-        gpus: all of them.
+        machine: TensorRT's Python module, GPUs, the driver's CUDA, and what is missing.
         driver: version of the driver itself, such as 550.54.14.
         tensorrt_cuda: CUDA that the Python module was made for.
         system_tensorrt: libnvinfer that C++ programs link.
@@ -41,7 +37,6 @@ class Accelerator:
     """
 
     machine: Machine
-    gpus: tuple[Device, ...]
     driver: Version | None
     tensorrt_cuda: Version | None
     system_tensorrt: Libnvinfer | None
@@ -60,15 +55,10 @@ def accelerator(system: System, plugin: Path | None = None) -> Accelerator:
         plugin: library; None: that of this installation.
     """
     machine = look(system.driver)
-    try:
-        gpus = cuda_driver.devices(system.driver)
-    except EnvironmentMismatch:  # machine.missing says so
-        gpus = ()
     library = libnvinfer(system)
     plugin = plugin or plugins.find_library()
     return Accelerator(
         machine,
-        gpus,
         _driver(system),
         _tensorrt_cuda(machine.version, library),
         library,

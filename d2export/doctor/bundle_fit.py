@@ -6,8 +6,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from d2export.bundle.engine_records import (
+    PLAN,
     BuiltEngine,
     BuiltEngines,
+    PlannedEngines,
     read_built,
     read_planned,
 )
@@ -23,6 +25,7 @@ from d2export.engine.targets import recognise
 from d2export.engine_fit import misfits_here
 from d2export.engine_planning import prepared_graphs
 from d2export.errors import EnvironmentMismatch
+from d2export.runtime import engine_misfits
 
 BUILD_AGAIN = "Copy it again, or build the engines again: d2export build BUNDLE."
 
@@ -41,7 +44,7 @@ def fit_of_bundle(folder: Path, found: Accelerator, packages: Sequence[Finding])
     misfits = list(_onnx_runtime(bundle, packages))
     cautions: list[Misfit] = []
     if built is not None:
-        misfits += _built(bundle, built, found)
+        misfits += _built(bundle, planned, built, found)
     elif planned is not None:
         misfits += _planned(bundle, folder, planned.target, planned.options, found)
     else:
@@ -62,10 +65,15 @@ def _onnx_runtime(bundle: Bundle, packages: Sequence[Finding]) -> Iterator[Misfi
         yield Misfit("bfloat16 on the CPU needs the onnx package", "Run: pip install onnx.")
 
 
-def _built(bundle: Bundle, built: BuiltEngines, found: Accelerator) -> Iterator[Misfit]:
+def _built(
+    bundle: Bundle, planned: PlannedEngines | None, built: BuiltEngines, found: Accelerator
+) -> Iterator[Misfit]:
     """Engines against this machine; their files against `engines.json`."""
     machine = found.machine
-    yield from machine.missing
+    if planned is None:
+        yield Misfit(f"{bundle.path(PLAN)}, by which the engines were built, is gone", BUILD_AGAIN)
+    else:
+        yield from engine_misfits.misfits(bundle, planned, built, found.plugin, machine)
     if built.plugin is not None and found.plugin is not None:
         yield from build_misfits(found.plugin, machine.version, machine.cuda, machine.device)
     for engine in built.engines:

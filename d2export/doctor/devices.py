@@ -22,16 +22,16 @@ def rows(found: Accelerator) -> tuple[Finding, ...]:
 
 
 def _gpus(found: Accelerator) -> Iterator[Finding]:
-    for index, gpu in enumerate(found.gpus):
+    for index, gpu in enumerate(found.machine.gpus):
         yield Finding(
-            "gpu" if len(found.gpus) == 1 else f"gpu {index}",
+            "gpu" if len(found.machine.gpus) == 1 else f"gpu {index}",
             f"{gpu.name}, compute capability {version_text(gpu.compute_capability)}, "
             f"{gpu.memory / 1e9:.1f} GB{', shared with the CPU' if gpu.integrated else ''}",
             "",
             "",
         )
     cuda, driver = found.machine.cuda, found.driver
-    if not found.gpus:
+    if not found.machine.gpus:
         yield Finding("gpu", None, NO_GPU, USE_ONE if cuda is None else SEE_NONE)
     own = "" if driver is None else f"{version_text(driver)}, "
     seen = None if cuda is None else f"{own}CUDA up to {version_text(cuda)}"

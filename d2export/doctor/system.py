@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from d2export.engine import cuda_driver
-
 # nvcc is not on a Jetson's PATH, nor system programs on that of every user.
 MORE_PROGRAMS = ("/usr/local/cuda/bin", "/usr/sbin", "/usr/bin")
 
@@ -21,11 +19,11 @@ class System:
 
     Attributes:
         root: of its file system.
-        driver: library of the CUDA driver, as `dlopen` takes it.
+        driver: library of the CUDA driver, as `dlopen` takes it; None: the system's.
     """
 
     root: Path = Path("/")
-    driver: str = cuda_driver.LIBRARY
+    driver: str | None = None
 
     def path(self, absolute: str) -> Path:
         """Where `absolute` lies."""

@@ -24,6 +24,7 @@ class Machine:
         device: the GPU that TensorRT uses, the first.
         missing: what was not found, each with its remedy.
         cuda: the newest that the driver knows; None without a driver.
+        gpus: all of them.
     """
 
     trt: Any | None
@@ -31,26 +32,29 @@ class Machine:
     device: Device | None
     missing: tuple[Misfit, ...]
     cuda: Version | None = None
+    gpus: tuple[Device, ...] = ()
 
 
-def look(driver: str = cuda_driver.LIBRARY) -> Machine:
+def look(driver: str | None = None) -> Machine:
     """Look for TensorRT and a GPU.
 
     Args:
-        driver: library of the CUDA driver.
+        driver: library of the CUDA driver; None: the system's.
     """
-    trt, missing, device, cuda = None, [], None, None
+    library = () if driver is None else (driver,)
+    trt, missing, cuda = None, [], None
+    gpus: tuple[Device, ...] = ()
     try:
         trt = tensorrt_module()
     except EnvironmentMismatch as error:
         missing.append(Misfit(error.problem, error.hint or ""))
     try:
-        device = next(iter(cuda_driver.devices(driver)), None)
-        if device is None:
+        gpus = cuda_driver.devices(*library)
+        if not gpus:
             missing.append(Misfit("this machine has no NVIDIA GPU that CUDA sees", "Use one."))
     except EnvironmentMismatch as error:
         missing.append(Misfit(error.problem, error.hint or ""))
     with suppress(EnvironmentMismatch):  # missing already
-        cuda = cuda_driver.cuda_version(driver)
+        cuda = cuda_driver.cuda_version(*library)
     version = None if trt is None else version_of(trt)
-    return Machine(trt, version, device, tuple(missing), cuda)
+    return Machine(trt, version, next(iter(gpus), None), tuple(missing), cuda, gpus)

@@ -20,7 +20,7 @@ from tests.test_engine_building import AGX, H100, device, installed
 def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A machine without TensorRT, GPU, driver and plugin, and with a cache of its own."""
 
-    def no_driver(library: str = "") -> tuple[()]:
+    def no_driver() -> tuple[()]:
         raise EnvironmentMismatch("this machine has no CUDA driver", "Install it.")
 
     monkeypatch.setitem(sys.modules, "tensorrt", None)
@@ -90,6 +90,32 @@ def test_a_gpu_that_is_not_the_targets(
     (problem,) = said(answer, f"{bundle} does not fit")
     assert f"the engines are for {AGX}, this machine has a GPU NVIDIA H100" in problem
     assert answer.last_line == (f"  For this machine, run: d2export build {bundle} --target auto")
+
+
+def test_engines_that_were_built(
+    d2: Caller, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They run where they were built; what they do not fit is said before anything reads them."""
+    device(monkeypatch)
+    installed(monkeypatch, tmp_path / "lib")
+    assert d2("build", bundle, "--target", AGX).code == 0
+    assert d2("doctor", bundle).code == 0
+    engine = bundle / "engines" / "vision.plan"
+    whole = engine.read_bytes()
+    engine.write_bytes(whole[:-1] + b"?")
+    answer = d2("doctor", bundle)
+    assert answer.code == 3
+    assert said(answer, f"{bundle} does not fit") == [
+        f"{engine} was changed after it was built: its SHA-256 is another"
+    ]
+    engine.write_bytes(whole)
+    device(monkeypatch, "10.16", H100)
+    answer = d2("doctor", bundle)
+    assert answer.code == 3
+    assert [problem.split(", this")[0] for problem in said(answer, f"{bundle} does not fit")] == [
+        "the engines were built by TensorRT 10.3",
+        "the engines were built for a GPU Orin of compute capability 8.7 and 65.9 GB",
+    ]
 
 
 def test_what_engines_would_need(

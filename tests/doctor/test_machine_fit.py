@@ -22,7 +22,7 @@ from tests.engine.test_plugin_build import H200, L4, NOTE, ORIN
 from tests.test_engine_building import plugin
 
 BARE = Accelerator(
-    Machine(None, None, None, ()), (), None, None, None, None, None, None, None, None, None
+    Machine(None, None, None, ()), None, None, None, None, None, None, None, None, None
 )
 
 
