@@ -10,6 +10,9 @@ import typer
 from d2export.cli_options import refuse_others
 from d2export.cli_output import finish, progress_of
 from d2export.engine.build_options import parse_bytes
+from d2export.engine.target import Version, version_text
+from d2export.engine.tensorrt_api import parse_version
+from d2export.errors import UsageError
 
 if TYPE_CHECKING:
     from d2export.engine_building import EngineRequest
@@ -23,7 +26,7 @@ FIELDS = {
     "opt_level": "optimization_level",
 }
 PRINTING = ("as_json", "quiet", "verbose")
-ENGINE_OPTIONS = ("target", "plugin", *FIELDS)
+ENGINE_OPTIONS = ("target", "plugin", "tensorrt", *FIELDS)
 
 
 def engine_request(ctx: typer.Context, bundle: Path | None) -> EngineRequest | None:
@@ -48,7 +51,23 @@ def engine_request(ctx: typer.Context, bundle: Path | None) -> EngineRequest | N
         options["workspace"] = parse_bytes("--workspace", options["workspace"])
     if "timing_cache" in options:
         options["timing_cache"] = str(options["timing_cache"])
-    return EngineRequest(given["target"], options, given["plugin"])
+    version = None if given["tensorrt"] is None else _version(given["tensorrt"])
+    return EngineRequest(given["target"], options, given["plugin"], version)
+
+
+def _version(text: str) -> Version:
+    """`10.16` as numbers.
+
+    Raises:
+        UsageError: it is no version.
+    """
+    version = parse_version(text)
+    if len(version) < 2 or version_text(version) != text:
+        raise UsageError(
+            f"--tensorrt is '{text}', expected two or three numbers, such as 10.16",
+            "`d2export targets` says which versions a device can have.",
+        )
+    return version
 
 
 def build_bundles_engines(

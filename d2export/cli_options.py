@@ -114,6 +114,9 @@ OptimizationLevel = Annotated[
 Plugin = Annotated[
     Path | None, typer.Option(help="Engines: the plugin's library; default: the installed one.")
 ]
+TensorRTVersion = Annotated[
+    str | None, typer.Option("--tensorrt", help="Engines: plan for this version, 10.16.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace the bundle at the output path.")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from d2export.engine.atomic_file import write_whole
 from d2export.engine.build_options import BuildOptions
 from d2export.engine.builder_plan import GraphToBuild, plan_engine
 from d2export.engine.misfit import Misfit, mismatch
-from d2export.engine.target import Target
+from d2export.engine.target import Target, Version, version_text
 from d2export.engine.targets import target
 from d2export.engine.this_machine import look
 from d2export.engine_files import build_all
@@ -33,11 +33,14 @@ class EngineRequest:
         target: name of a device, file of one, or `auto`.
         options: fields of `BuildOptions`, by name.
         plugin: library of the plugin; None: that of this installation.
+        tensorrt: version to plan for; None: that of this machine if it is the device, else the one
+            that the device is expected to have.
     """
 
     target: str | None = None
     options: dict[str, Any] = field(default_factory=dict)
     plugin: Path | None = None
+    tensorrt: Version | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +97,8 @@ def require_fit(request: EngineRequest, precision: str, opset: int) -> None:
     """
     device = target(str(request.target))
     graph = GraphToBuild("vision", "the export", precision, opset, (), ())
-    plan_engine(graph, device, device.tensorrt.expected, BuildOptions(**request.options))
+    version = request.tensorrt or device.tensorrt.expected
+    plan_engine(graph, device, version, BuildOptions(**request.options))
 
 
 def build_engines(
@@ -118,7 +122,9 @@ def build_engines(
         prepared = prepared_graphs(opened)
         machine = look()
         not_here = misfits_here(prepared, device, options, library, machine, bundle)
-        version = device.tensorrt.expected if not_here else machine.version
+        not_here += _other_version(request.tensorrt, machine.version)
+        planned_for = request.tensorrt or device.tensorrt.expected
+        version = planned_for if not_here else machine.version
         assert version is not None, "else TensorRT is missing"
         planned = plan_engines(prepared, device, version, options, _shown(library, opened))
         for one in prepared:
@@ -135,6 +141,16 @@ def build_engines(
         progress.write_log(opened.root / LOG)
     why_not = _error(bundle, device, not_here) if not_here else None
     return EngineOutcome(opened.root, planned, built, why_not)
+
+
+def _other_version(asked: Version | None, here: Version | None) -> Iterator[Misfit]:
+    """That another TensorRT is planned for; 10.16 is every 10.16."""
+    if asked is not None and here is not None and here[: len(asked)] != asked:
+        yield Misfit(
+            f"--tensorrt is {version_text(asked)}, Python has TensorRT {version_text(here)}",
+            "Leave it out; or build by the plan with d2export-engine and the libraries of that "
+            "version: docs/engines.md.",
+        )
 
 
 def _error(bundle: Path, device: Target, found: Sequence[Misfit]) -> EnvironmentMismatch:

@@ -192,6 +192,28 @@ def test_a_graph_without_plugins_needs_none(
     assert told.plugins == set()
 
 
+def test_a_plan_for_another_tensorrt(
+    d2: Caller, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For d2export-engine, which needs the libraries alone."""
+    answer = d2("build", bundle, "--target", AGX, "--tensorrt", "8.6", "--json")
+    assert answer.code == 3
+    (planned,) = json.loads(answer.out)["planned"]
+    assert planned["plan"]["tensorrt"] == "8.6"
+    assert planned["plan"]["network_flags"] == ["EXPLICIT_BATCH"]
+    message = message_of(d2("build", bundle, "--target", AGX, "--tensorrt", "12.0"), code=3)
+    assert message.startswith(f"TensorRT 12.0 is not one that {AGX} can have: 8.6 to 11\n")
+    device(monkeypatch)
+    installed(monkeypatch, bundle.with_name("installed"))
+    answer = d2("build", bundle, "--target", AGX, "--tensorrt", "11.1")
+    message = why_not(answer)
+    assert "\n    --tensorrt is 11.1, Python has TensorRT 10.3\n" in message
+    assert f"Engines for {AGX}, TensorRT 11.1:" in answer.out
+    assert read_built(read_bundle(bundle)) is None
+    answer = d2("build", bundle, "--target", AGX, "--tensorrt", "10.3")
+    assert answer.code == 0, answer.err
+
+
 def test_what_cannot_be_is_said_before_exporting(d2: Caller, tmp_path: Path) -> None:
     out = tmp_path / "out"
     answer = d2("build", "-m", "pocket", "--target", AGX, "--opset", 22, "-o", out)
@@ -209,6 +231,9 @@ def test_what_cannot_be_is_said_before_exporting(d2: Caller, tmp_path: Path) -> 
         (["--target", "orin"], "unknown target 'orin': "),
         (["--target", "h100", "--opt-level", "6"], "--opt-level is 6, expected 0 to 5\n"),
         (["--target", "h100", "--workspace", "much"], "--workspace is 'much', expected a size"),
+        (["--tensorrt", "10.16"], "--tensorrt has no effect with no --target\n"),
+        (["--target", "h100", "--tensorrt", "10"], "--tensorrt is '10', expected two or three"),
+        (["--target", "h100", "--tensorrt", "v10.3"], "--tensorrt is 'v10.3', expected two or"),
         (["--target", "h100", "--threads", "2"], "--threads has no effect with a build of engines"),
         (["--target", "h100", "--keep", "2"], "--keep has no effect with the bundle "),
     ],
