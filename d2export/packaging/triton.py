@@ -27,7 +27,8 @@ from d2export.packaging.onnx_edits import tile_by_tile, weight_files
 from d2export.packaging.tar import refuse_taken, size
 from d2export.packaging.text_format import text_format
 from d2export.packaging.triton_choices import BACKENDS, Choices, Settled
-from d2export.packaging.triton_configs import ServedModel, served_models
+from d2export.packaging.triton_configs import served_models
+from d2export.packaging.triton_fields import ServedModel
 from d2export.packaging.triton_readme import readme
 from d2export.progress import Progress
 

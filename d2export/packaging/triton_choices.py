@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from d2export.bundle.folder import Bundle
 from d2export.bundle.manifest import Manifest
+from d2export.bundle.processor import TOKENIZER
 from d2export.engine.optimization_profiles import most_tiles
 from d2export.errors import UsageError
 
@@ -115,6 +116,7 @@ class Choices:
                 f"--custom-op is for --backend onnxruntime, not {backend}", "Leave it out."
             )
         _refuse_bfloat16(manifest, backend)
+        _refuse_without_words(bundle)
         gpus = self.gpus or ((0,) if backend == "tensorrt" else ())
         name = self.name or re.sub(r"[^A-Za-z0-9_.-]", "_", manifest.model.name)
         return Settled(
@@ -182,4 +184,20 @@ def _refuse_bfloat16(manifest: Manifest, backend: str) -> None:
         raise UsageError(
             "the bundle has precision bf16, which Triton's Python backend cannot pass on",
             "Export again with --precision fp16.",
+        )
+
+
+def _refuse_without_words(bundle: Bundle) -> None:
+    """Whoever is asked in words needs a tokenizer, and in scope `vision` the table of words."""
+    manifest = bundle.manifest
+    asked = manifest.scope == "vlm" or manifest.plan.importance == "text"
+    missing = None
+    if asked and f"processor/{TOKENIZER}" not in manifest.files:
+        missing = "tokenizer"
+    elif asked and manifest.scope == "vision" and manifest.prompt_embedding is None:
+        missing = "embedding table"
+    if missing is not None:
+        raise UsageError(
+            f"{bundle.root} has no {missing}, so a server cannot be asked in words",
+            "Export it again from a checkpoint that has one.",
         )

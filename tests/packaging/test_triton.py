@@ -6,6 +6,7 @@ import json
 import shutil
 import sys
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,9 +16,10 @@ import pytest
 from google.protobuf import text_format
 
 from d2export.bundle.engine_records import BUILT
+from d2export.bundle.folder import read_bundle, write_manifest
 from d2export.engine import cuda_driver
 from d2export.packaging.triton_choices import Choices
-from d2export.packaging.triton_configs import TYPES
+from d2export.packaging.triton_fields import TYPES
 from tests.command import Caller
 from tests.engine.stand_in_tensorrt import module
 from tests.test_engine_building import H100, plugin
@@ -274,6 +276,21 @@ def test_a_graph_that_prunes_sees_one_request_at_a_time(
     assert message.startswith(
         "--batch-tiles is 26, and this bundle sees one request at a time: its"
     )
+
+
+def test_a_bundle_without_words_is_refused(d2: Caller, vlm_bundle: Path, tmp_path: Path) -> None:
+    bundle = shutil.copytree(vlm_bundle, tmp_path / "bundle")
+    manifest = read_bundle(bundle).manifest
+    files = {path: entry for path, entry in manifest.files.items() if "processor/" not in path}
+    write_manifest(bundle, replace(manifest, files=files))
+    message = d2.refused("package", bundle, "--format", "triton", "-o", tmp_path / "out")
+    assert message == (
+        f"{bundle} has no tokenizer, so a server cannot be asked in words\n"
+        "  Export it again from a checkpoint that has one."
+    )
+    write_manifest(bundle, replace(manifest, precision="bf16"))
+    message = d2.refused("package", bundle, "--format", "triton", "-o", tmp_path / "out")
+    assert message.endswith("Export again with --precision fp16.")
 
 
 def test_what_is_there_stays(d2: Caller, vlm_bundle: Path, tmp_path: Path) -> None:

@@ -42,6 +42,8 @@ def require_server() -> None:
         pytest.skip(f"{WHEEL} is for Linux on x86-64")
     if not library.name.startswith("libpython") or ".so" not in library.name:
         pytest.skip(f"Triton's Python backend needs libpython{version}.so, this one is static")
+    if not library.is_file():
+        pytest.skip(f"Triton's Python backend needs {library}: apt install libpython{version}")
     if sys.version_info[:2] > (3, 12):
         pytest.skip(f"{NUMPY}, which {WHEEL} needs, is not for Python {version}")
     if not HOME.is_dir():
