@@ -53,8 +53,9 @@ def fit_of_bundle(folder: Path, found: Accelerator, packages: Sequence[Finding])
 
 
 def _named(misfits: Sequence[Misfit], folder: Path) -> tuple[Misfit, ...]:
-    """With the bundle's path in what to type."""
-    return tuple(Misfit(one.problem, one.remedy.replace("BUNDLE", str(folder))) for one in misfits)
+    """Each once, with the bundle's path in what to type."""
+    named = (Misfit(one.problem, one.remedy.replace("BUNDLE", str(folder))) for one in misfits)
+    return tuple(dict.fromkeys(named))
 
 
 def _onnx_runtime(bundle: Bundle, packages: Sequence[Finding]) -> Iterator[Misfit]:
