@@ -22,6 +22,7 @@ HANGUL = range(0xAC00, 0xAC00 + 11172)  # composed by arithmetic
 ABOVE_RIGHT, ABOVE = "\u0315", "\u0300"
 
 Range = tuple[int, int]
+Row = Sequence[int | Sequence[int]]
 
 
 def matched(expression: str, characters: Sequence[str] = CHARACTERS) -> set[int]:
@@ -84,11 +85,17 @@ def ranges(characters: Iterable[int]) -> list[Range]:
     return found
 
 
-def written(kind: str, name: str, rows: Iterable[Iterable[int]]) -> str:
+def braced(row: Row) -> str:
+    """A row as C++ writes it."""
+    parts = (f"{part:#x}" if isinstance(part, int) else braced(part) for part in row)
+    return "{" + ", ".join(parts) + "}"
+
+
+def written(kind: str, name: str, rows: Iterable[Row]) -> str:
     """A C++ array, as many rows to a line as fit."""
     line, lines = "   ", []
     for row in rows:
-        entry = " {" + ", ".join(f"{number:#x}" for number in row) + "},"
+        entry = f" {braced(row)},"
         if len(line + entry) > 100:
             lines.append(line)
             line = "   "
@@ -122,7 +129,7 @@ def main() -> None:
         written(
             "Decomposition",
             "kDecompositions",
-            ([c, *map(ord, text)] for c, text in sorted(decomposed.items())),
+            ([c, [*map(ord, text)]] for c, text in sorted(decomposed.items())),
         )
     )
     print(
