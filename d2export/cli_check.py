@@ -26,6 +26,7 @@ from d2export.cli_options import (
     refuse_others,
 )
 from d2export.cli_output import finish, progress_of
+from d2export.errors import UsageError
 
 # What goes with a comparison layer by layer.
 WITH_LAYERS = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
@@ -54,6 +55,14 @@ def check(
 ) -> None:
     """Compare a bundle, or its engines, with PyTorch, or pruned with unpruned."""
     if max_drop is not None:
+        from d2export.runtime.runners import TENSORRT
+
+        if provider == TENSORRT:
+            raise UsageError(
+                "--max-drop compares with the same model unpruned, and an engine keeps what it was "
+                "built to keep",
+                "Leave --provider tensorrt out: the ONNX graphs can keep all.",
+            )
         given = (provider, threads, as_json, quiet, verbose)
         check_drop(ctx, bundle, max_drop, task, data, samples, *given)
         return

@@ -7,8 +7,8 @@ of TensorRT or polygraphy is imported before an engine is opened.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ UNKNOWN_SIZE = -1
 
 
 class Engine:
-    """An engine and its one context.
+    """An engine and its one context; what a run of it takes on the GPU is kept for the next.
 
     Args:
         trt: TensorRT's module, with the plugin loaded.
@@ -102,8 +102,22 @@ class Engine:
         raise AssertionError("every TensorRT has one of the two")
 
     def new_memory(self, size: int) -> Any:
-        """Memory on the GPU, of so many bytes and at least one."""
-        return self._cuda.DeviceArray.raw((max(size, 1),))
+        """Memory on the GPU, of so many bytes and at least one.
+
+        Raises:
+            EnvironmentMismatch: there is not so much left.
+        """
+        with self._explained("gets no memory for"):
+            return self._cuda.DeviceArray.raw((max(size, 1),))
+
+    def grow(self, memory: Any, size: int) -> None:
+        """Make memory on the GPU as large as that; what was in it is lost.
+
+        Raises:
+            EnvironmentMismatch: there is not so much left.
+        """
+        with self._explained("gets no memory for"):
+            memory.resize((size,))
 
     def run(self, feeds: Mapping[str, Any], profile: int = 0) -> dict[str, Any]:
         """The outputs for named inputs, on the GPU; they hold until the next run.
@@ -143,7 +157,7 @@ class Engine:
     def read(self, name: str, output: Any) -> Array:
         """An output of a run in the host's memory; bfloat16 as float32."""
         numbers = np.empty(output.nbytes, np.uint8)
-        if output.nbytes:
+        with self._explained("cannot run"):
             self._cuda.wrapper().memcpy(
                 dst=numbers.ctypes.data,
                 src=output.ptr,
@@ -237,8 +251,21 @@ class Engine:
             ) from None
 
 
+def free(memory: Iterable[Any]) -> None:
+    """Give back memory on the GPU; after a failure of the GPU it is gone with the process."""
+    from polygraphy.exception import PolygraphyException
+    from polygraphy.logger import G_LOGGER
+
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1), suppress(PolygraphyException):
+        for one in memory:
+            one.free()
+
+
 def _close(runner: Any, buffers: dict[str, Any]) -> None:
-    """Give back the GPU's memory."""
-    for memory in (*buffers.values(), *runner.output_allocator.buffers.values()):
-        memory.free()
-    runner.deactivate()
+    """Give back all that an engine has on the GPU."""
+    from polygraphy.exception import PolygraphyException
+    from polygraphy.logger import G_LOGGER
+
+    free([*buffers.values(), *runner.output_allocator.buffers.values()])
+    with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1), suppress(PolygraphyException):
+        runner.deactivate()

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from d2export.engine.optimization_profiles import DECODE, PREFILL
+from d2export.engine.tensorrt_engine import free
 from d2export.errors import UsageError
 from d2export.runtime.built_engines import BuiltBundle, OpenedEngine
 from d2export.runtime.decoder import DecoderRunner, Float32, Sequence
@@ -102,16 +103,16 @@ class EngineDecoderRunner(DecoderRunner):
 
     def _memory(self, sequence: EngineSequence) -> Memory:
         """Where the next keys and values go: other places than those they are read from."""
-        memory = {}
+        engine, memory = self.opened.engine, {}
         for given, returned in zip(self._cache_inputs, self._cache_outputs, strict=True):
             room = sequence.spare.get(returned)
             if room is None:
-                free = self._pool.get(returned)
-                room = free.pop() if free else self.opened.engine.new_memory(1)
+                unused = self._pool.get(returned)
+                room = unused.pop() if unused else engine.new_memory(1)
             past = sequence.past[given]
             length = past.shape[-2]
             if length and room.allocated_nbytes < past.nbytes // length * (length + 1):
-                room.resize((past.nbytes // length * (length + ROOM),))
+                engine.grow(room, past.nbytes // length * (length + ROOM))
             memory[returned] = room
         return memory
 
@@ -128,6 +129,4 @@ def _give_back(pool: dict[str, list[Any]], places: list[Memory]) -> None:
 
 
 def _free(pool: dict[str, list[Any]]) -> None:
-    for rooms in pool.values():
-        for room in rooms:
-            room.free()
+    free([room for rooms in pool.values() for room in rooms])

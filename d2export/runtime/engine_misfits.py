@@ -16,6 +16,7 @@ from d2export.engine.builder_plan import EnginePlan
 from d2export.engine.cuda_driver import Device
 from d2export.engine.engine_cache import file_sha256
 from d2export.engine.misfit import Misfit
+from d2export.engine.plugin_build import build_misfits
 from d2export.engine.target import version_text
 from d2export.engine.tensorrt_api import VERSION_COMPATIBLE, api_of, parse_version
 from d2export.engine.this_machine import Machine
@@ -100,6 +101,7 @@ def _other_plugin(
         yield Misfit(found.problem, f"{found.remedy}\nThe engines were built with {kept}.")
         return
     assert library is not None, "that is a misfit"
+    yield from build_misfits(library, machine.version, machine.cuda, machine.device)
     if kept.is_file() and file_sha256(kept) != file_sha256(library):
         yield Misfit(
             f"the engines were built with the plugin {kept} (SHA-256 {shown_digits(kept)}), not "

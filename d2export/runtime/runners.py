@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from d2export.bundle.folder import Bundle
+from d2export.engine.onnxruntime import PROVIDERS
 from d2export.errors import UsageError
 from d2export.runtime.built_engines import BuiltBundle
 from d2export.runtime.decoder import DecoderRunner
@@ -35,7 +36,7 @@ def open_vision(
     """
     if provider == TENSORRT:
         return EngineVisionRunner(_engines(bundle, threads, None, plugin))
-    _refuse_plugin(plugin, provider)
+    _refuse_others(plugin, provider)
     return VisionRunner(bundle, provider=provider, threads=threads)
 
 
@@ -57,7 +58,7 @@ def open_model(
     if provider == TENSORRT:
         engines = _engines(bundle, threads, attributes, plugin)
         return EngineVisionRunner(engines), EngineDecoderRunner(engines)
-    _refuse_plugin(plugin, provider)
+    _refuse_others(plugin, provider)
     vision = VisionRunner(bundle, provider=provider, threads=threads, attributes=attributes)
     decoder = DecoderRunner(bundle, provider=provider, threads=threads, attributes=attributes)
     return vision, decoder
@@ -85,7 +86,13 @@ def refuse_threads(threads: int | None) -> None:
         raise UsageError("--threads has no effect with --provider tensorrt", "Leave it out.")
 
 
-def _refuse_plugin(plugin: Path | None, provider: str) -> None:
+def _refuse_others(plugin: Path | None, provider: str) -> None:
+    """Raise a UsageError if there is no such provider, or a plugin it has no use for."""
+    if provider not in PROVIDERS:
+        raise UsageError(
+            f"--provider is '{provider}', expected one of {', '.join((*PROVIDERS, TENSORRT))}",
+            "Leave it out to run on the CPU.",
+        )
     if plugin is not None:
         raise UsageError(
             f"--plugin has no effect with --provider {provider}", "Add --provider tensorrt."

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +83,7 @@ class Doings:
 def compute_module(version: str, gpu: ctypes.CDLL) -> Any:
     """The module of a version; `module.did` is what its engines did."""
     trt = module(version)
+    trt.__spec__ = ModuleSpec("tensorrt", None)  # torch looks at it
     numbers = headers.numbers(version)
     trt.did = did = Doings()
     trt.TensorIOMode = enum.Enum("TensorIOMode", "NONE INPUT OUTPUT")
@@ -133,7 +135,7 @@ def compute_module(version: str, gpu: ctypes.CDLL) -> Any:
             self.names = list(self.tensors)
             kinds = {value.type.tensor_type.elem_type for value in self.tensors.values()}
             precision = "bf16" if TensorProto.BFLOAT16 in kinds else "fp32"
-            self.session = open_session(path, precision=precision)
+            self.session = open_session(path, precision=precision, threads=1)
             parsed = path.with_suffix(".tensorrt.onnx").read_bytes()
             self.layers = ["tower", *plugin_nodes(parsed), "projector"]
 
