@@ -38,16 +38,21 @@ lint: setup
 SECONDS := 30
 CLANG := $(firstword $(foreach name,clang++ clang++-14,$(shell command -v $(name))))
 FUZZ  := build/fuzz
+FUZZED-plugins := plugins
+FUZZED-runtime := engines/runtime
 
-fuzz:
-	@cmake -S plugins -B $(FUZZ) -DD2EXPORT_TESTS=ON -DD2EXPORT_CUDA=OFF \
+fuzz: fuzz-plugins fuzz-runtime
+
+fuzz-%:
+	@cmake -S $(FUZZED-$*) -B $(FUZZ)/$* -DD2EXPORT_TESTS=ON -DD2EXPORT_CUDA=OFF \
 	    '-DD2EXPORT_SANITIZE=address;undefined' \
 	    $(if $(CLANG),-DCMAKE_CXX_COMPILER=$(CLANG) -DD2EXPORT_FUZZ=ON)
-	@cmake --build $(FUZZ) --parallel 2
-	@cd $(FUZZ) && find . -type f -executable -name 'fuzz_*' | xargs -P 2 -I TARGET sh -c \
-	    'echo "TARGET ..."; \
-	     TARGET $(if $(CLANG),-max_total_time=$(SECONDS) -max_len=4096 -len_control=0,10000) \
-	         > TARGET.log 2>&1 || { cat TARGET.log; exit 1; }'
+	@cmake --build $(FUZZ)/$* --parallel 2
+	@cd $(FUZZ)/$* && find . -type f -executable -name 'fuzz_*' | xargs -P 2 -I TARGET sh -c \
+	    'echo "TARGET ..."; name=$$(basename TARGET); mkdir -p $$name.corpus; \
+	     TARGET $(if $(CLANG),-max_total_time=$(SECONDS) -max_len=4096 -len_control=0 $$name.corpus \
+	         $$(ls -d $(CURDIR)/$(FUZZED-$*)/tests/corpus/$$name 2> /dev/null),10000) \
+	         > $$name.log 2>&1 || { cat $$name.log; exit 1; }'
 
 clean:
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

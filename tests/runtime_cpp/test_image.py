@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
@@ -22,6 +23,12 @@ from tests.runtime_cpp.pictures import Refusal, decode, prepare, read
 RNG = np.random.default_rng(0)
 NOISE = Image.fromarray(RNG.integers(0, 256, (97, 131, 3), dtype=np.uint8))
 SMOOTH = Image.fromarray(RNG.integers(0, 256, (9, 13, 3), dtype=np.uint8)).resize((331, 247))
+
+# Before, the pass along x came first for every picture.
+of_pillow_13 = pytest.mark.skipif(
+    int(PIL.__version__.split(".")[0]) < 13,
+    reason="Pillow is older than 13: its thumbnails of tall pictures differ by 1 here and there",
+)
 
 VISIONS = {
     "internvl": preset("internvl2.5-1b").vision,
@@ -40,6 +47,7 @@ def same_as_python(path: Path) -> NDArray[np.uint8]:
 # What a vision graph takes
 
 
+@of_pillow_13
 @pytest.mark.parametrize("model", VISIONS)
 @pytest.mark.parametrize(
     "sides",
@@ -57,6 +65,7 @@ def test_tiles_and_grid(model: str, sides: tuple[int, int]) -> None:
     assert grid.tobytes() == expected.grid.tobytes()
 
 
+@of_pillow_13
 def test_tiles_of_any_sides() -> None:
     """Small tiles, so that many pictures take a second."""
     base = VISIONS["internvl"]

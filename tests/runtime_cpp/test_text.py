@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +32,7 @@ from tests.runtime_cpp.pictures import Refusal
 from tests.runtime_cpp.texts import Tokenization, Tokenizer, unicode_kinds
 from tests.small_tokenizers import TRICKY, write_qwen2
 
+POCKET = Path(next(iter(pocket.__path__)))
 VOCAB = 1000
 STRINGS = 500  # for each kind of tokenizer
 
@@ -48,8 +50,7 @@ def written(write: Callable[[Path], None]) -> Callable[[Path], Document]:
 
 
 def of_pocket(_: Path) -> Document:
-    path = Path(next(iter(pocket.__path__))) / "tokenizer.json"
-    return dict(json.loads(path.read_text("utf-8")))
+    return dict(json.loads((POCKET / "tokenizer.json").read_text("utf-8")))
 
 
 def metaspace(scheme: str, *, split: bool) -> Callable[[Path], Document]:
@@ -284,7 +285,14 @@ def all_pairs() -> Document:
 
 # A prompt in its conversation
 
-WRITERS = {
+
+def write_pocket(folder: Path) -> None:
+    for name in ("tokenizer.json", "chat_template.jinja"):
+        shutil.copy(POCKET / name, folder)
+
+
+WRITERS: dict[str, tuple[Document, Callable[[Path], None]]] = {
+    "pocket": (json.loads((POCKET / "config.json").read_text("utf-8")), write_pocket),
     "qwen2": (INTERNVL, write_qwen2),
     "internlm2": (INTERNVL, write_internlm2),
     "llava": (LLAVA, write_llava),

@@ -10,7 +10,7 @@ namespace {
 
 using Parser = nlohmann::json;
 
-constexpr std::size_t kShown = 80;  // characters of a value in a message
+constexpr std::size_t kShown = 80;  // characters of a value, or of what is wrong, in a message
 
 // What nlohmann's parser calls, event by event. It makes sure of UTF-8, half surrogates included.
 class Builder final : public nlohmann::json_sax<Parser> {
@@ -45,8 +45,10 @@ class Builder final : public nlohmann::json_sax<Parser> {
     }
     bool parse_error(std::size_t, const std::string&,
                      const nlohmann::detail::exception& error) override {
-        throw Mismatch("", "not JSON (" + std::string(error.what()).substr(0, 200) + ")",
-                       "a complete JSON object");
+        std::string why = std::string(error.what()).substr(0, kShown);
+        std::replace_if(
+            why.begin(), why.end(), [](char letter) { return letter < ' ' || letter > '~'; }, '?');
+        throw Mismatch("", "not JSON (" + why + ")", "a complete JSON object");
     }
 
     Value root{nullptr};

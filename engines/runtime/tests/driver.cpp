@@ -1,4 +1,6 @@
 // Parts of the library that programs do not see, for ctypes.
+#include <d2export/bundle.h>
+#include <d2export/engines.h>
 #include <d2export/error.h>
 #include <d2export/manifest.h>
 #include <d2export/sampling.h>
@@ -27,7 +29,8 @@ void copy(const std::string& text, char* to, std::size_t capacity) {
 extern "C" {
 
 // 0 if the manifest is accepted, else 2 and why.
-int driver_manifest(const char* text, std::size_t size, char* why, std::size_t capacity) {
+D2EXPORT_API int driver_manifest(const char* text, std::size_t size, char* why,
+                                 std::size_t capacity) {
     try {
         runtime::parse_manifest({text, size});
         return 0;
@@ -38,7 +41,8 @@ int driver_manifest(const char* text, std::size_t size, char* why, std::size_t c
 }
 
 // 0 and the canonical text of a document, else 2 and why.
-int driver_canonical(const char* text, std::size_t size, char* out, std::size_t capacity) {
+D2EXPORT_API int driver_canonical(const char* text, std::size_t size, char* out,
+                                  std::size_t capacity) {
     try {
         copy(runtime::json::canonical(runtime::json::parse({text, size})), out, capacity);
         return 0;
@@ -48,20 +52,21 @@ int driver_canonical(const char* text, std::size_t size, char* out, std::size_t 
     }
 }
 
-void driver_sha256(const char* bytes, std::size_t size, char* out) {
+D2EXPORT_API void driver_sha256(const char* bytes, std::size_t size, char* out) {
     copy(runtime::sha256({bytes, size}), out, 65);
 }
 
-void driver_uniform(std::uint64_t seed, double* out, std::size_t count) {
+D2EXPORT_API void driver_uniform(std::uint64_t seed, double* out, std::size_t count) {
     runtime::Pcg64 generator(seed);
     std::generate(out, out + count, [&] { return generator.real(); });
 }
 
-float driver_float16(std::uint16_t bits) { return runtime::from_float16(bits); }
+D2EXPORT_API float driver_float16(std::uint16_t bits) { return runtime::from_float16(bits); }
 
 // Draws from the same logits again and again; a temperature of 0 takes the most likely.
-int driver_pick(const float* logits, std::int64_t count, double temperature, std::int64_t top_k,
-                double top_p, std::uint64_t seed, std::int64_t* out, std::size_t draws) {
+D2EXPORT_API int driver_pick(const float* logits, std::int64_t count, double temperature,
+                             std::int64_t top_k, double top_p, std::uint64_t seed,
+                             std::int64_t* out, std::size_t draws) {
     try {
         std::optional<runtime::Sampling> sampling;
         if (temperature != 0) {
@@ -73,6 +78,23 @@ int driver_pick(const float* logits, std::int64_t count, double temperature, std
         }
         return 0;
     } catch (const runtime::Error& error) {
+        return static_cast<int>(error.blame());
+    }
+}
+
+// 0 if the engines of a bundle fit a machine, 1 if there are none; else whose fault it is, and why.
+D2EXPORT_API int driver_engines(const char* bundle, const char* tensorrt, int major, int minor,
+                                const char* plugin, char* why, std::size_t capacity) {
+    try {
+        const runtime::Bundle opened(bundle);
+        const auto engines = runtime::read_engines(opened);
+        if (!engines) {
+            return 1;
+        }
+        runtime::check_engines(opened, *engines, {tensorrt, "a GPU", {major, minor}, plugin});
+        return 0;
+    } catch (const runtime::Error& error) {
+        copy(error.what(), why, capacity);
         return static_cast<int>(error.blame());
     }
 }

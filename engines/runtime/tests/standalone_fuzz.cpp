@@ -1,6 +1,6 @@
 // Calls a fuzz target with seeded mutations of a file: for compilers without libFuzzer.
 //
-//     fuzz_manifest FILE [INPUTS] [SEED]
+//     fuzz_manifest [INPUTS] [SEED] [FILE]
 
 #include <cstdint>
 #include <cstdio>
@@ -68,14 +68,10 @@ void mutate(std::string& text, Random& random) {
 }  // namespace
 
 int main(int count, char** arguments) {
-    if (count < 2) {
-        std::fprintf(stderr, "usage: fuzz_manifest FILE [INPUTS] [SEED]\n");
-        return 2;
-    }
-    std::ifstream file(arguments[1], std::ios::binary);
+    const int inputs = count > 1 ? std::atoi(arguments[1]) : 1000;
+    const int seed = count > 2 ? std::atoi(arguments[2]) : 0;
+    std::ifstream file(count > 3 ? arguments[3] : D2EXPORT_SEED, std::ios::binary);
     const std::string whole{std::istreambuf_iterator<char>(file), {}};
-    const int inputs = count > 2 ? std::atoi(arguments[2]) : 1000;
-    const int seed = count > 3 ? std::atoi(arguments[3]) : 0;
     Random random(static_cast<Random::result_type>(seed));
     for (int i = 0; i < inputs; ++i) {
         std::string text = whole;

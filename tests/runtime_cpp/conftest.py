@@ -1,0 +1,55 @@
+"""Bundles that the C++ runtime is asked about as Python is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from d2export.evaluation.scenes.task import pocket_scenes
+
+Builder = Callable[..., Path]
+
+
+@pytest.fixture(scope="session")
+def pocket(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The trained pocket model, keep 10 % inside the language model."""
+    from d2export.options import ExportOptions
+    from d2export.pipeline import export
+
+    out = tmp_path_factory.mktemp("pocket") / "bundle"
+    export(ExportOptions("pocket", scope="vlm", keep="10%"), out)
+    return out
+
+
+@pytest.fixture(scope="session")
+def small(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """`small(selector="divprune")` is a bundle of the small checkpoint, exported once."""
+    from d2export.options import ExportOptions
+    from d2export.pipeline import export
+
+    made: dict[str, Path] = {}
+
+    def build(**options: object) -> Path:
+        name = repr(sorted(options.items()))
+        if name not in made:
+            made[name] = tmp_path_factory.mktemp("small") / "bundle"
+            given = {"scope": "vlm", "keep": "3", **options}
+            export(ExportOptions(str(small_checkpoint), **given), made[name])  # type: ignore[arg-type]
+        return made[name]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, str]]:
+    """Pictures and questions, one of each kind."""
+    folder = tmp_path_factory.mktemp("scenes")
+    found = []
+    for sample in pocket_scenes(scenes=2).samples:
+        path = folder / f"{sample.picture_id.replace('/', '-')}.png"
+        if not path.exists():
+            sample.load().save(path)
+        found.append((path, sample.prompt))
+    return found

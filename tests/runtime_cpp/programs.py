@@ -1,0 +1,41 @@
+"""Programs of the C++ runtime: those of its tests, and the examples, built from an installation."""
+
+from __future__ import annotations
+
+import fcntl
+from functools import cache
+from pathlib import Path
+
+from tests.runtime_cpp.drivers import BUILD, ROOT, make, run
+
+EXAMPLES = ROOT / "engines" / "examples"
+PREFIX = BUILD / "prefix"
+
+
+def program(name: str, folder: Path = BUILD, settings: tuple[str, ...] = ()) -> Path:
+    """A program of the tests, built."""
+    make(name, folder=folder, settings=settings)
+    return folder / "tests" / name
+
+
+@cache
+def installed() -> Path:
+    """The prefix that the library is installed to, with headers and CMake's package."""
+    make("d2export_runtime", "d2export_runtime_static")
+    with (BUILD / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for component in ("runtime", "development"):
+            run("cmake", "--install", BUILD, "--prefix", PREFIX, "--component", component)
+    return PREFIX
+
+
+@cache
+def example(name: str) -> Path:
+    """An example, built against the prefix alone."""
+    prefix, folder = installed(), BUILD / "examples" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    with (BUILD / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        run("cmake", "-S", EXAMPLES / name, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}")
+        run("cmake", "--build", folder)
+    return folder / name
