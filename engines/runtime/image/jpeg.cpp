@@ -169,10 +169,10 @@ Decoded decode_jpeg(const std::uint8_t* data, std::size_t size) {
                             " components, expected 1, 3 or 4",
                         "Save it in RGB.");
     }
+    Decoded decoded;
+    decoded.orientation = orientation_of(jpeg);  // of what stands before the first scan
     require(start(session, components == 4 ? JCS_CMYK : JCS_RGB), session);
 
-    Decoded decoded;
-    decoded.orientation = orientation_of(jpeg);
     decoded.image.width = static_cast<int>(jpeg.image_width);
     decoded.image.height = static_cast<int>(jpeg.image_height);
     const std::size_t pixels = std::size_t{jpeg.image_width} * jpeg.image_height;
