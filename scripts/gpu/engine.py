@@ -64,10 +64,10 @@ from engine_table import (
 from d2export.bundle.folder import Bundle
 from d2export.engine.atomic_file import write_whole
 from d2export.engine.build_options import BuildOptions
-from d2export.engine.plugin import OPS
+from d2export.engine.plugin_nodes import plugin_nodes
 from d2export.engine.target import Target
 from d2export.engine.targets import target
-from d2export.engine_planning import plan_engines, prepared_graphs
+from d2export.engine_planning import SUFFIX, plan_engines, prepared_graphs
 from d2export.errors import D2ExportError
 from d2export.models.presets import ModelSpec, preset
 from d2export.pruning.selector import Scope
@@ -141,10 +141,13 @@ class Bench:
         self.findings.rows.append(Row(what, precision, timing.ms, timing.graph_ms))
         return timing
 
-    def selection(self, what: str, precision: str, timing: Timing) -> float | None:
-        """A row of its own for the plugin's layers."""
-        found = timing.selection_ms(OPS)
-        note = "" if found is not None else f"{NOT_RUN}no layer of the engine has the op's name"
+    def selection(
+        self, what: str, precision: str, timing: Timing, bundle: Bundle, graph: str
+    ) -> float | None:
+        """A row of its own for the plugin's layers, which TensorRT calls as the graph's nodes."""
+        nodes = plugin_nodes((bundle.root / "onnx" / f"{graph}{SUFFIX}").read_bytes())
+        found = timing.selection_ms(nodes)
+        note = "" if found is not None else f"{NOT_RUN}no layer is called {' or '.join(nodes)}"
         self.findings.rows.append(Row(f"{what}: selection alone", precision, found, note=note))
         return found
 
@@ -179,7 +182,7 @@ def bench_vision(bench: Bench, model: str, precision: str) -> float | None:
         )
         bench.check(what, precision, compared)
         timing = bench.time(f"{what}: engine", precision, engine, inputs)
-        bench.selection(what, precision, timing)
+        bench.selection(what, precision, timing, bundle, "vision")
         return timing.ms
     return None
 
@@ -207,7 +210,7 @@ def bench_decoder(bench: Bench, spec: ModelSpec, precision: str) -> Prefill | No
         compared = engine_pytorch.compare(bundle, answered, expected, "positions", "logits")
         bench.check(what, precision, compared)
         pruned = bench.time(f"{what}: engine, a tenth kept", precision, engine, inputs)
-        selection = bench.selection(what, precision, pruned)
+        selection = bench.selection(what, precision, pruned, bundle, "decoder")
         inputs = prefill_question(bundle, spec, pruned=False)
         unpruned = bench.time(f"{what}: the same engine, unpruned", precision, engine, inputs)
         return Prefill(pruned.ms, unpruned.ms, selection)

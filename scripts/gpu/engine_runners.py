@@ -46,9 +46,9 @@ class Timing:
     graph_ms: float | None
     layers: dict[str, float]
 
-    def selection_ms(self, ops: Sequence[str]) -> float | None:
-        """The layers of the plugin; None if TensorRT gave none of its layers their name."""
-        found = [ms for name, ms in self.layers.items() if any(op in name for op in ops)]
+    def selection_ms(self, nodes: Sequence[str]) -> float | None:
+        """The layers of these nodes of the plugin; None if TensorRT calls none of its layers so."""
+        found = [ms for name, ms in self.layers.items() if any(node in name for node in nodes)]
         return sum(found) if found else None
 
 

@@ -80,7 +80,8 @@ def timing_of(scripts: SimpleNamespace) -> Any:
         layers = sum(name.endswith(".key") for name in inputs) or 2
         visual = len(inputs.get("visual_positions", ()))
         ms = 2.0 + 0.1 * (layers - 2) if visual else float(layers)
-        return scripts.engine_runners.Timing(ms, ms / 2, {"d2/D2PrunePositions": 0.01, "x": ms})
+        layers_ms = {"node_d2prune_positions": 0.01, "node_d2prune__1": 0.02, "x": ms}
+        return scripts.engine_runners.Timing(ms, ms / 2, layers_ms)
 
     return timing
 
@@ -119,6 +120,9 @@ def test_all_of_it_at_pocket_size(
     checks = rows(bench, "beside PyTorch")
     assert [row.passed for row in checks] == [True, True, True]
     assert all(row.note.startswith("kept 100.00% as PyTorch") for row in checks)
+
+    # The op's layers are those that are called as its nodes in each graph.
+    assert [row.ms for row in rows(bench, "selection alone")] == [0.02, 0.01, 0.01]
 
     # The same length with and without visual tokens.
     (_, *prompts) = runner.lengths
@@ -203,9 +207,10 @@ def test_lines_through_slices(scripts: SimpleNamespace) -> None:
 
 
 def test_layers_of_the_op(scripts: SimpleNamespace) -> None:
-    timing = scripts.engine_runners.Timing(1.0, None, {"a/D2Prune": 0.25, "D2Prune_2": 0.5, "b": 9})
-    assert timing.selection_ms(("D2Prune",)) == 0.75
-    assert timing.selection_ms(("DppPrune",)) is None
+    layers = {"node_d2prune__1": 0.25, "Reformatting CopyNode to node_d2prune__1": 0.5, "b": 9}
+    timing = scripts.engine_runners.Timing(1.0, None, layers)
+    assert timing.selection_ms(("node_d2prune__1",)) == 0.75
+    assert timing.selection_ms(("node_dppprune",)) is None
 
 
 def test_comparison_with_pytorch(scripts: SimpleNamespace) -> None:
