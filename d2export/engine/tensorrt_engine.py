@@ -67,6 +67,7 @@ class Engine:
         self._buffers: dict[str, Any] = {}  # of inputs that come from the host
         weakref.finalize(self, _close, self._runner, self._buffers)
         self._profile = 0
+        self._last: dict[str, Any] = {}
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         given = trt.TensorIOMode.INPUT
         self.inputs = tuple(n for n in names if self._engine.get_tensor_mode(n) == given)
@@ -136,8 +137,9 @@ class Engine:
             if profile != self._profile:
                 self._runner.set_profile(profile)
                 self._profile = profile
-            placed = {name: self._placed(name, feeds[name]) for name in self.inputs}
-            found = self._runner.infer(placed, check_inputs=False, copy_outputs_to_host=False)
+            # Kept for `again`: the context has only addresses.
+            self._last = {name: self._placed(name, feeds[name]) for name in self.inputs}
+            found = self._runner.infer(self._last, check_inputs=False, copy_outputs_to_host=False)
         return dict(found)
 
     def again(self) -> None:
