@@ -10,6 +10,7 @@ package itself; Python's unicodedata only says which ones are worth asking about
 
 from __future__ import annotations
 
+import argparse
 import unicodedata
 from collections.abc import Iterable, Sequence
 
@@ -103,7 +104,7 @@ def written(kind: str, name: str, rows: Iterable[Row]) -> str:
     return f"constexpr {kind} {name}[] = {{\n" + "\n".join([*lines, line]) + "\n};\n"
 
 
-def main() -> None:
+def print_table() -> None:
     classes = combining_classes()
     marks = [
         (first, last, number)
@@ -139,4 +140,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    ).parse_args()
+    print_table()
