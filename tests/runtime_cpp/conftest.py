@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from d2export.evaluation.scenes.task import pocket_scenes
+from d2export.models.presets import INTERNVIT_300M, ModelSpec, TextSpec
+from d2export.models.random_weights import write_random_checkpoint
+from tests.small_tokenizers import write_qwen2
 
+VISION = replace(
+    INTERNVIT_300M,
+    image=replace(INTERNVIT_300M.image, size=56),
+    hidden=64, layers=2, used_layers=2, heads=4, mlp=128,
+)  # fmt: skip
+TEXT = TextSpec("qwen2", 64, 3, 4, 2, 128, 512, 1e4, 512, 1e-6)
+SPEC = ModelSpec("small", "internvl", None, VISION, TEXT, weight_dtype="F32")
 Builder = Callable[..., Path]
 
 
@@ -24,11 +35,14 @@ def pocket(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def small(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Builder:
-    """`small(selector="divprune")` is a bundle of the small checkpoint, exported once."""
+def small(tmp_path_factory: pytest.TempPathFactory) -> Builder:
+    """`small(selector="divprune")` is a bundle of a model of random weights, exported once."""
     from d2export.options import ExportOptions
     from d2export.pipeline import export
 
+    checkpoint = tmp_path_factory.mktemp("checkpoint") / "small"
+    write_random_checkpoint(SPEC, checkpoint, 0, scope="vlm")
+    write_qwen2(checkpoint)
     made: dict[str, Path] = {}
 
     def build(**options: object) -> Path:
@@ -36,7 +50,7 @@ def small(small_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> B
         if name not in made:
             made[name] = tmp_path_factory.mktemp("small") / "bundle"
             given = {"scope": "vlm", "keep": "3", **options}
-            export(ExportOptions(str(small_checkpoint), **given), made[name])  # type: ignore[arg-type]
+            export(ExportOptions(str(checkpoint), **given), made[name])  # type: ignore[arg-type]
         return made[name]
 
     return build

@@ -3,17 +3,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <numeric>
 #include <string>
 #include <vector>
 
+#include "most_likely.h"
 #include "pcg64.h"
 
 namespace d2export::runtime {
 namespace {
-
-constexpr std::int64_t kLanes = 16;
 
 void check(const char* name, double value, bool fits, const char* expected) {
     if (!fits) {
@@ -21,32 +19,6 @@ void check(const char* name, double value, bool fits, const char* expected) {
             std::string(name) + " is " + std::to_string(value) + ", expected " + expected,
             "Leave it out.");
     }
-}
-
-// The place of the largest value; several lanes, so that compilers make vectors of them.
-std::int64_t most_likely(const Span<float>& logits) {
-    float best[kLanes];
-    bool odd = false;
-    std::fill(best, best + kLanes, -std::numeric_limits<float>::infinity());
-    const std::int64_t whole = logits.count - logits.count % kLanes;
-    for (std::int64_t i = 0; i < whole; i += kLanes) {
-        for (std::int64_t lane = 0; lane < kLanes; ++lane) {
-            const float value = logits.data[i + lane];
-            odd |= !(value <= std::numeric_limits<float>::max());
-            best[lane] = value > best[lane] ? value : best[lane];
-        }
-    }
-    for (std::int64_t i = whole; i < logits.count; ++i) {
-        odd |= !(logits.data[i] <= std::numeric_limits<float>::max());
-        best[0] = std::max(best[0], logits.data[i]);
-    }
-    const float largest = *std::max_element(best, best + kLanes);
-    if (odd || !std::isfinite(largest)) {
-        throw bad_input("the decoder answers NaN or infinity, expected finite logits",
-                        "The model leaves the range of its precision: build it again with "
-                        "--precision fp32.");
-    }
-    return std::find(logits.data, logits.data + logits.count, largest) - logits.data;
 }
 
 }  // namespace
@@ -79,6 +51,11 @@ Sampler::~Sampler() = default;
 
 std::int64_t Sampler::pick(const Span<float>& logits) {
     const std::int64_t first = most_likely(logits);
+    if (first < 0) {
+        throw bad_input("the decoder answers NaN or infinity, expected finite logits",
+                        "The model leaves the range of its precision: build it again with "
+                        "--precision fp32.");
+    }
     if (!state_->sampling) {
         return first;
     }

@@ -1,6 +1,7 @@
 // overhead BUNDLE [STEPS]: what the host costs per token of an answer, with a backend that computes
 // nothing. Prints JSON: microseconds (median and 99th percentile) and allocations of a decode step
-// with the choice of the next token; the same with the text of the answer.
+// with the choice of the next token; the same with the text of the answer; and the choice alone of
+// as many tokens as Qwen2's vocabulary has.
 #include <d2export/runtime.h>
 
 #include <algorithm>
@@ -42,6 +43,17 @@ Prompt prompt_of(const Model& model) {
     return model.prompt(model.tokenizer().encode("What is this?", {tokens}), images);
 }
 
+constexpr std::size_t kLargeVocab = 151674;
+
+Cost choice_of_many(int steps) {
+    std::vector<float> logits(kLargeVocab);
+    for (std::size_t i = 0; i < logits.size(); ++i) {
+        logits[i] = static_cast<float>(i * 7919 % 10007);
+    }
+    Sampler sampler(std::nullopt, kLargeVocab);
+    return measured(steps, [&] { sampler.pick({logits.data(), kLargeVocab}); });
+}
+
 void measure(const char* path, int steps) {
     // A token that writes something and ends nothing.
     const Bundle bundle(path);
@@ -65,12 +77,13 @@ void measure(const char* path, int steps) {
         with_text();
     }
     const Cost alone = measured(steps, step), text = measured(steps, with_text);
+    const Cost many = choice_of_many(steps);
     std::printf(
         "{\"steps\": %d, \"vocab\": %lld, \"step\": {\"median\": %.3f, \"p99\": %.3f, "
         "\"allocations\": %ld}, \"with_text\": {\"median\": %.3f, \"p99\": %.3f, "
-        "\"allocations\": %ld}}\n",
+        "\"allocations\": %ld}, \"choice_of_151674\": {\"median\": %.3f, \"allocations\": %ld}}\n",
         steps, static_cast<long long>(bundle.manifest().text.vocab), alone.median, alone.p99,
-        alone.allocated, text.median, text.p99, text.allocated);
+        alone.allocated, text.median, text.p99, text.allocated, many.median, many.allocated);
 }
 
 }  // namespace
