@@ -183,7 +183,7 @@ def test_more_than_the_context_holds(unanswered: Refused, bundle: Path) -> None:
         (("--top-k", "-1"), "--top-k is -1, expected at least 0\n"),
         (("--seed", "-1"), "--seed is -1, expected at least 0\n"),
         (("--threads", "0"), "--threads is 0, expected at least 1\n"),
-        (("--provider", "tpu"), "--provider is 'tpu', expected one of cpu, cuda\n"),
+        (("--provider", "tpu"), "--provider is 'tpu', expected one of cpu, cuda, tensorrt\n"),
         (("--prompt-embeds", "x.npy"), "--prompt-embeds has no effect with a bundle of scope vlm"),
         (("--image", "nowhere.png"), "nowhere.png does not exist\n"),
     ],

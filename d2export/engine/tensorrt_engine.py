@@ -9,6 +9,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any
 
@@ -46,21 +47,15 @@ class Engine:
         from polygraphy.datatype import DataType
 
         self.file, self._trt, self._log, self._cuda = file, trt, log, cuda
-        try:
-            content = file.read_bytes()
-        except OSError as error:
-            raise BundleError(
-                f"the engine {file} cannot be read: {error.strerror}", "Build the engines again."
-            ) from None
         self._runtime = trt.Runtime(log.logger)
         self._runtime.engine_host_code_allowed = host_code
-        self._engine = self._runtime.deserialize_cuda_engine(content)
+        self._engine = self._deserialized(file)
         if self._engine is None:
             raise log.failure(
                 f"TensorRT {trt.__version__} cannot read the engine {file}",
                 hint="Build it here: d2export build BUNDLE --target auto",
             )
-        self.bytes = len(content)
+        self.bytes = file.stat().st_size
         self._runner = TrtRunner(self._engine)
         with self._explained("cannot run"):
             self._runner.activate()
@@ -68,6 +63,7 @@ class Engine:
         weakref.finalize(self, _close, self._runner, self._buffers)
         self._profile = 0
         self._last: dict[str, Any] = {}
+        self._limits: dict[tuple[str, int], tuple[tuple[int, ...], tuple[int, ...]]] = {}
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         given = trt.TensorIOMode.INPUT
         self.inputs = tuple(n for n in names if self._engine.get_tensor_mode(n) == given)
@@ -76,6 +72,19 @@ class Engine:
             name: DataType.from_dtype(self._engine.get_tensor_dtype(name), "tensorrt")
             for name in names
         }
+
+    def _deserialized(self, file: Path) -> Any:
+        """TensorRT's engine; None if it cannot read it.
+
+        The file is mapped, not read: on a Jetson a copy would take the GPU's memory.
+        """
+        try:
+            with file.open("rb") as opened, mmap(opened.fileno(), 0, access=ACCESS_READ) as content:
+                return self._runtime.deserialize_cuda_engine(content)
+        except (OSError, ValueError) as error:  # missing, unreadable, empty
+            raise BundleError(
+                f"the engine {file} cannot be read: {error}", "Build the engines again."
+            ) from None
 
     @property
     def profiles(self) -> int:
@@ -197,8 +206,10 @@ class Engine:
             self._runner.context.profiler = None
 
     def _check_shape(self, name: str, shape: tuple[int, ...], profile: int) -> None:
-        shapes = self._engine.get_tensor_profile_shape(name, profile)
-        low, high = tuple(shapes[LEAST]), tuple(shapes[LARGEST])
+        if (name, profile) not in self._limits:
+            shapes = self._engine.get_tensor_profile_shape(name, profile)
+            self._limits[name, profile] = tuple(shapes[LEAST]), tuple(shapes[LARGEST])
+        low, high = self._limits[name, profile]
         fits = len(low) == len(shape) and all(
             a <= size <= b for a, size, b in zip(low, shape, high, strict=True)
         )
@@ -247,9 +258,10 @@ class Engine:
             with G_LOGGER.verbosity(G_LOGGER.CRITICAL + 1):
                 yield
         except PolygraphyException as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
+            # What TensorRT said is the reason; polygraphy says where it was printed.
+            said = [] if self._log.errors else str(error).splitlines()
             raise self._log.failure(
-                f"TensorRT {self._trt.__version__} {what} {self.file}", lines
+                f"TensorRT {self._trt.__version__} {what} {self.file}", said
             ) from None
 
 

@@ -117,9 +117,9 @@ def compute_module(version: str, gpu: ctypes.CDLL) -> Any:
             self.logger = logger
             self.engine_host_code_allowed = False
 
-        def deserialize_cuda_engine(self, serialized: bytes) -> ICudaEngine | None:
+        def deserialize_cuda_engine(self, serialized: Any) -> ICudaEngine | None:
             did.host_code.append(self.engine_host_code_allowed)
-            content = json.loads(serialized)
+            content = json.loads(bytes(serialized))
             if content["version"] != version or not did.reads:
                 self.logger.log(Severity.ERROR, "the engine plan file is not compatible")
                 return None
@@ -213,7 +213,9 @@ def compute_module(version: str, gpu: ctypes.CDLL) -> Any:
         def get_tensor_shape(self, name: str) -> Dims:
             value = self.engine.tensors[name].type.tensor_type.shape.dim
             known = self.shapes.get(name)
-            if known is None or name in did.unknown_before:
+            if name in did.unknown_before:
+                return Dims(-1 for _ in value)
+            if known is None:
                 return Dims(size.dim_value if size.HasField("dim_value") else -1 for size in value)
             return Dims(known)
 
