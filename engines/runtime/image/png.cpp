@@ -1,14 +1,15 @@
-// PNG by libpng, and from its samples to RGB as Pillow converts them.
+// PNG by libpng.
 #include <d2export/error.h>
 #include <png.h>
 
 #include <algorithm>
-#include <array>
 #include <csetjmp>
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "decoded.h"
+#include "png_samples.h"
 
 namespace d2export::runtime {
 namespace {
@@ -139,100 +140,6 @@ Orientation orientation_of(const Session& session) {
     return found ? *found : orientation_in_xmp(xmp).value_or(kUpright);
 }
 
-using Colour = std::array<unsigned, 4>;  // red, green, blue, alpha
-
-// How the samples of a pixel become a colour.
-struct Samples {
-    int colour_type;
-    int bits;  // in the file
-    png_const_colorp palette;
-    int palette_size;
-    png_const_bytep alphas;  // of the palette
-    int alphas_size;
-    png_const_color_16p transparent;  // the one colour that is not opaque, if there is one
-};
-
-bool sixteen_bit_key(const Samples& samples) {
-    return samples.bits == 16 && samples.colour_type == PNG_COLOR_TYPE_GRAY &&
-           samples.transparent != nullptr;
-}
-
-Colour grey(const Samples& samples, const std::uint8_t* pixel) {
-    unsigned value = pixel[0];
-    if (sixteen_bit_key(samples)) {
-        value = pixel[0] != 0 ? 255u : pixel[1];  // Pillow clips here what it scales elsewhere
-    } else if (samples.bits < 8) {
-        value *= 255u / ((1u << samples.bits) - 1);
-    }
-    unsigned alpha = 255;
-    if (samples.transparent != nullptr) {
-        // As Pillow compares: the key is scaled at one bit only, and of 16 bits the low byte
-        // counts.
-        const unsigned key = samples.bits == 1 ? (samples.transparent->gray != 0 ? 255u : 0u)
-                                               : samples.transparent->gray & 255u;
-        alpha = value == key ? 0 : 255;
-    }
-    return {value, value, value, alpha};
-}
-
-Colour indexed(const Samples& samples, unsigned index) {
-    const int entry = static_cast<int>(index);
-    const unsigned alpha = entry < samples.alphas_size ? samples.alphas[entry] : 255u;
-    if (entry >= samples.palette_size) return {0, 0, 0, alpha};
-    const png_color& colour = samples.palette[entry];
-    return {colour.red, colour.green, colour.blue, alpha};
-}
-
-Colour rgb(const Samples& samples, const std::uint8_t* pixel) {
-    unsigned alpha = 255;
-    if (const png_const_color_16p key = samples.transparent) {
-        const bool is_key = pixel[0] == (key->red & 255) && pixel[1] == (key->green & 255) &&
-                            pixel[2] == (key->blue & 255);
-        alpha = is_key ? 0 : 255;
-    }
-    return {pixel[0], pixel[1], pixel[2], alpha};
-}
-
-Colour colour_of(const Samples& samples, const std::uint8_t* pixel) {
-    switch (samples.colour_type) {
-        case PNG_COLOR_TYPE_GRAY:
-            return grey(samples, pixel);
-        case PNG_COLOR_TYPE_GRAY_ALPHA:
-            return {pixel[0], pixel[0], pixel[0], pixel[1]};
-        case PNG_COLOR_TYPE_PALETTE:
-            return indexed(samples, pixel[0]);
-        case PNG_COLOR_TYPE_RGB_ALPHA:
-            return {pixel[0], pixel[1], pixel[2], pixel[3]};
-        default:
-            return rgb(samples, pixel);
-    }
-}
-
-// Over white, rounded as Pillow's paste rounds.
-std::uint8_t over_white(unsigned value, unsigned alpha) {
-    const unsigned sum = 255 * (255 - alpha) + value * alpha + 128;
-    return static_cast<std::uint8_t>(((sum >> 8) + sum) >> 8);
-}
-
-Samples samples_of(const Session& session) {
-    Samples samples{};
-    samples.colour_type = png_get_color_type(session.png, session.info);
-    samples.bits = png_get_bit_depth(session.png, session.info);
-    png_colorp palette = nullptr;
-    if (png_get_PLTE(session.png, session.info, &palette, &samples.palette_size) != 0) {
-        samples.palette = palette;
-    }
-    png_bytep alphas = nullptr;
-    png_color_16p key = nullptr;
-    if (png_get_tRNS(session.png, session.info, &alphas, &samples.alphas_size, &key) != 0) {
-        const bool indexed = samples.colour_type == PNG_COLOR_TYPE_PALETTE;
-        samples.alphas = alphas;
-        samples.transparent = indexed ? nullptr : key;
-        samples.alphas_size = indexed ? samples.alphas_size : 0;
-    }
-    return samples;
-}
-
 }  // namespace
 
 Decoded decode_png(const std::uint8_t* data, std::size_t size) {
@@ -242,8 +149,8 @@ Decoded decode_png(const std::uint8_t* data, std::size_t size) {
     const png_uint_32 width = png_get_image_width(session.png, session.info);
     const png_uint_32 height = png_get_image_height(session.png, session.info);
     check_sides(width, height);
-    const Samples samples = samples_of(session);
-    require(start(session, sixteen_bit_key(samples)), session);
+    const PngSamples samples = samples_of(session.png, session.info);
+    require(start(session, needs_both_bytes(samples)), session);
 
     const std::size_t row_bytes = png_get_rowbytes(session.png, session.info);
     const std::size_t pixel_bytes = row_bytes / width;
@@ -257,17 +164,13 @@ Decoded decode_png(const std::uint8_t* data, std::size_t size) {
     decoded.orientation = orientation_of(session);
     decoded.image.width = static_cast<int>(width);
     decoded.image.height = static_cast<int>(height);
-    if (samples.colour_type == PNG_COLOR_TYPE_RGB && samples.transparent == nullptr) {
+    if (is_plain_rgb(samples)) {
         decoded.image.rgb = std::move(pixels);
         return decoded;
     }
-    decoded.image.rgb.resize(std::size_t{width} * height * 3);
-    for (std::size_t i = 0; i < std::size_t{width} * height; ++i) {
-        const Colour colour = colour_of(samples, pixels.data() + i * pixel_bytes);
-        for (std::size_t c = 0; c < 3; ++c) {
-            decoded.image.rgb[i * 3 + c] = over_white(colour[c], colour[3]);
-        }
-    }
+    const std::size_t count = std::size_t{width} * height;
+    decoded.image.rgb.resize(count * 3);
+    to_rgb(samples, pixels.data(), pixel_bytes, count, decoded.image.rgb.data());
     return decoded;
 }
 
