@@ -20,17 +20,16 @@ def rivals_among(bundles: Sequence[Bundle]) -> list[tuple[Footprint, Footprint]]
     Raises:
         BundleError: the `report.json` of one is damaged.
     """
-    labels = dict(zip(bundles, labels_of(bundles), strict=True))
+    labelled = [*zip(bundles, labels_of(bundles), strict=True)]
     found = []
-    for narrow in bundles:
+    for narrow, label in labelled:
         if narrow.manifest.precision != NARROW:
             continue
-        same = [other for other in bundles if _identity(other) == _identity(narrow)]
-        for precision in WIDE:
-            wide = next((one for one in same if one.manifest.precision == precision), None)
-            if wide is not None:
-                found.append((_footprint(narrow, labels[narrow]), _footprint(wide, labels[wide])))
-                break
+        same = [(one, group) for one, group in labelled if _identity(one) == _identity(narrow)]
+        ranked = [pair for pair in same if pair[0].manifest.precision in WIDE]
+        if ranked:
+            wide = min(ranked, key=lambda pair: WIDE.index(pair[0].manifest.precision))
+            found.append((_footprint(narrow, label), _footprint(*wide)))
     return found
 
 

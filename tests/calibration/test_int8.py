@@ -25,6 +25,7 @@ from d2export.models.random_weights import write_random_checkpoint
 from d2export.models.tiling import normalize, tile
 from d2export.options import ExportOptions
 from d2export.pipeline import export
+from d2export.report.rivals import rivals_among
 from d2export.runtime.generate import Generator, kept_per_image
 from d2export.runtime.vision import VisionRunner
 from d2export.session import check
@@ -195,6 +196,15 @@ def test_a_bundle_in_int8_is_smaller(internvl: Pair) -> None:
 
 
 # --- What is measured -----------------------------------------------------------------------------
+
+
+def test_an_evaluation_sets_both_beside_each_other(internvl: Pair, llava: Pair) -> None:
+    bundles = [internvl.exact, llava.exact, internvl.narrow]
+    ((narrow, wide),) = rivals_among(bundles)
+    assert (narrow.precision, wide.precision) == ("int8", "fp32")
+    assert narrow.group != wide.group
+    assert narrow.bytes < wide.bytes
+    assert rivals_among(bundles[:2]) == []
 
 
 def test_every_product_has_an_error_and_a_range(internvl: Pair) -> None:
