@@ -316,7 +316,7 @@ def doctor(
     plugin: Plugin = None,
     as_json: Json = False,
 ) -> None:
-    """Say what this machine has; exit 3 if BUNDLE, or what there is for engines, does not fit."""
+    """Say what this machine has, and whether BUNDLE fits it."""
     from d2export.doctor import examine, report_text
 
     findings = examine(bundle, plugin=plugin)

@@ -53,7 +53,7 @@ def check(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Compare a bundle, or its engines, with PyTorch, or pruned with unpruned."""
+    """Compare a bundle, or its engines, with PyTorch or unpruned."""
     if max_drop is not None:
         from d2export.runtime.runners import TENSORRT
 
@@ -106,7 +106,7 @@ def bench(
     quiet: Quiet = False,
     verbose: Verbose = False,
 ) -> None:
-    """Time a bundle's graphs, or its engines, and selection on a line of its own."""
+    """Time a bundle's graphs, or its engines, and selection."""
     from d2export import benching
     from d2export.runtime.runners import TENSORRT
     from d2export.verify.report import latency_text

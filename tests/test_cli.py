@@ -19,7 +19,7 @@ from d2export.models.presets import PRESETS
 from tests.command import ENVIRONMENT, PROGRAM, Caller, finish, names, start
 
 COMMANDS = (
-    *("build", "export", "check", "bench", "run", "eval", "inspect", "report", "models"),
+    *("build", "export", "check", "bench", "run", "eval", "package", "inspect", "report", "models"),
     *("selectors", "targets", "doctor"),
     "calibrate prior",
 )

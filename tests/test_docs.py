@@ -26,7 +26,8 @@ def commands() -> list[str]:
 def links() -> list[tuple[str, str]]:
     found = []
     for path in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        text = re.sub(r"^```.*?^```", "", path.read_text(), flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
             if "://" not in target:
                 found.append((path.relative_to(ROOT).as_posix(), target))
     return found
