@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.runtime_cpp.drivers import BUILD, ROOT, make, run
 
 EXAMPLES = ROOT / "engines" / "examples"
-PREFIX = BUILD / "prefix"
+PREFIX = ROOT / "build" / "runtime-prefix"  # not in BUILD, where libraries are found by name
 
 
 def program(name: str, folder: Path = BUILD, settings: tuple[str, ...] = ()) -> Path:

@@ -113,7 +113,7 @@ class Model:
         custom_ops: str | None = None,
         manifest_only: bool = False,
     ) -> None:
-        self._model = c_void_p()
+        self._library, self._model = library(), c_void_p()
         options = _Options(
             (onnx_runtime or onnxruntime_library()).encode(),
             custom_ops.encode() if custom_ops else None,
@@ -124,7 +124,7 @@ class Model:
         _check(library().d2export_model_open(path, byref(options), byref(self._model)))
 
     def __del__(self) -> None:
-        library().d2export_model_free(self._model)
+        self._library.d2export_model_free(self._model)
 
     def ask(
         self,
