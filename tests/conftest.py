@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Ignored where tests run in the background; processes started from here would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture(autouse=True)
+def remembered_traces(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Once torch is there, all processes of a run trace each module but once."""
+    if "d2export.export.tracing" in sys.modules:
+        from tests import traces
+
+        base = tmp_path_factory.getbasetemp()
+        shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        traces.remember(shared / "traces")
 
 
 @pytest.fixture
