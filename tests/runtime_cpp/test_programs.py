@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,13 @@ import pytest
 from d2export.bundle.folder import read_bundle
 from d2export.runtime.generate import Generator
 from tests.runtime_cpp.conftest import Builder
-from tests.runtime_cpp.drivers import ROOT, run
-from tests.runtime_cpp.programs import example, installed, program
+from tests.runtime_cpp.drivers import ROOT, make, run
+from tests.runtime_cpp.programs import EXAMPLES, example, installed, program
 from tests.runtime_cpp.runtime import need_backend, onnxruntime_library
 
 MICROSECONDS = 20  # of the host, per token of an answer
 TSAN = ROOT / "build" / "runtime-tsan"
+PACKAGES = ROOT / "build" / "runtime-packages"
 FUZZED = 2000  # manifests; `make fuzz` reads more
 
 
@@ -74,6 +76,29 @@ def test_every_header_stands_alone(tmp_path: Path) -> None:
     source.with_suffix(".c").write_text("#include <d2export/d2export_c.h>\n")
     plain = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only")
     run("cc", *plain, f"-I{installed()}/include", source.with_suffix(".c"))
+
+
+@pytest.mark.skipif(not shutil.which("dpkg-deb"), reason="dpkg-deb is not installed")
+def test_packages_hold_all_that_a_program_needs(tmp_path: Path) -> None:
+    """Unpacked, they are a prefix that an example is built against, static library and all."""
+    make("package", folder=PACKAGES, settings=("-DD2EXPORT_TESTS=OFF",))
+    archive, *packages = sorted([*PACKAGES.glob("*.tar.gz"), *PACKAGES.glob("*.deb")])
+    for package in packages:
+        run("dpkg-deb", "--extract", package, tmp_path / "root")
+    names = {run("dpkg-deb", "--field", package, "Package").strip() for package in packages}
+    assert names == {"libd2export-runtime", "libd2export-runtime-dev"}
+    needs = "".join(run("dpkg-deb", "--field", package, "Depends") for package in packages)
+    assert all(name in needs for name in ("libpng16-16", "libjpeg", "libd2export-runtime (= "))
+
+    example = EXAMPLES / "minimal"
+    run("cmake", "-S", example, "-B", tmp_path, f"-DCMAKE_PREFIX_PATH={tmp_path}/root/usr")
+    run("cmake", "--build", tmp_path)
+    assert run(tmp_path / "minimal", code=2).startswith("usage: minimal BUNDLE IMAGE QUESTION")
+
+    with tarfile.open(archive) as tar:
+        packed = {Path(name).name for name in tar.getnames()}
+    unpacked = {path.name for path in (tmp_path / "root").rglob("*") if not path.is_dir()}
+    assert unpacked <= packed
 
 
 def test_minimal_and_d2run_answer_as_python(pocket: Path, scenes: list[tuple[Path, str]]) -> None:
