@@ -26,7 +26,7 @@ from d2export.cli_options import (
     refuse_others,
 )
 from d2export.cli_output import finish, progress_of
-from d2export.errors import UsageError
+from d2export.errors import OutputError, UsageError
 
 # What goes with a comparison layer by layer.
 WITH_LAYERS = ("bundle", "per_layer", "provider", "threads", "as_json", "quiet", "verbose")
@@ -110,6 +110,7 @@ def bench(
     from d2export import benching
     from d2export.runtime.runners import TENSORRT
     from d2export.verify.report import latency_text
+    from d2export.verify.saved_latency import save_latency
 
     if provider == TENSORRT:
         found = benching.bench_engines(
@@ -121,7 +122,11 @@ def bench(
             plugin=plugin,
             progress=progress_of(len(tiles), quiet, verbose),
         )
-        finish(found.to_json(), found.text(), as_json)
+        try:
+            saved = f"Written to {save_latency(bundle, found)}."
+        except OutputError as error:  # a bundle that is read only
+            saved = f"Not written: {error.problem}."
+        finish(found.to_json(), f"{found.text()}\n{saved}", as_json)
         return
     stages = benching.bench(
         bundle,

@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from d2export.bundle.folder import ENGINE_LATENCY
 from d2export.engine import cuda_driver
 from d2export.engine.cuda_driver import Device
 from d2export.engine.plugin import LIBRARY
 from d2export.models.presets import INTERNVIT_300M, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
 from d2export.pipeline import ExportOptions, export
+from d2export.verify.saved_latency import saved_latency
 from tests.command import Answer, Caller, message_of
 from tests.engine.stand_in_engines import ACTIVATIONS, build_cudart, compute_module, loaded
 from tests.small_tokenizers import write_qwen2
@@ -183,7 +185,8 @@ def test_bench(
     d2: Caller, machine: Machine, built: Callable[[str], Path], version: str, gpu: ctypes.CDLL
 ) -> None:
     machine(version)
-    answer = d2("bench", built("vlm"), "--tiles", 1, "--tiles", 2, "--json", *BENCH)
+    bundle = built("vlm")
+    answer = d2("bench", bundle, "--tiles", 1, "--tiles", 2, "--json", *BENCH)
     assert answer.code == 0, answer.err
     found = json.loads(answer.out)
     assert (found["backend"], found["gpu"]) == (f"TensorRT {version}", "Orin")
@@ -206,19 +209,25 @@ def test_bench(
     assert gpu.stand_in_replays() == 2 * 3 * (1 + 2)
     assert found["memory"]["activations"] == 2 * ACTIVATIONS
     assert found["memory"]["taken"] > 0
+    saved = saved_latency(bundle)
+    assert saved is not None
+    assert saved.gpu == "Orin"
+    assert saved.milliseconds["decode engine, 2 tiles,"] == two["stages"]["decode"]["gpu"]["median"]
 
 
 def test_bench_of_the_vision_graph_as_a_table(
     d2: Caller, machine: Machine, built: Callable[[str], Path]
 ) -> None:
     machine()
-    answer = d2("bench", built("vision"), *BENCH)
+    bundle = built("vision")
+    answer = d2("bench", bundle, *BENCH)
     assert answer.code == 0, answer.err
     rows = [line.split("  ")[0] for line in answer.out.splitlines()]
     assert rows[:2] == ["TensorRT 10.3 fp16 on Orin", "milliseconds"]
     assert rows[2:6] == [f"vision, {way}" for way in ("GPU", "CUDA graph", "host", "selection")]
     assert rows[6].startswith("GPU memory: ")
     assert rows[7].startswith("power mode: ")
+    assert answer.last_line == f"Written to {bundle / ENGINE_LATENCY}."
 
 
 def test_why_a_figure_is_missing(

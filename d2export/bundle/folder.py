@@ -26,7 +26,10 @@ from d2export.bundle.strict_json import JsonError, decode, parse
 from d2export.errors import BundleError
 
 MANIFEST = "manifest.json"
-UNLISTED = frozenset({MANIFEST, "report.json", "report.html", "build.log", BUILD_MARK})
+ENGINE_LATENCY = "engine-latency.json"
+UNLISTED = frozenset(
+    {MANIFEST, "report.json", "report.html", ENGINE_LATENCY, "build.log", BUILD_MARK}
+)
 MAX_MANIFEST_BYTES = 16 * 2**20
 CHUNK = 2**20
 

@@ -104,8 +104,9 @@ class Versus:
                 found.append(f"{name} is as fast: {times}.")
         if not self.stages:
             found.append(
-                "Latency: not measured in both on one machine. `d2export build BUNDLE` measures a "
-                "bundle where it is to run; evaluate again then."
+                "Latency: not measured in both on one machine. `d2export build BUNDLE` measures "
+                "the graphs, `d2export bench BUNDLE --provider tensorrt` the engines; evaluate "
+                "again then."
             )
         return found
 

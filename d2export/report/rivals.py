@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from d2export.bundle.folder import Bundle
 from d2export.evaluation.bundle_answers import labels_of
 from d2export.evaluation.versus import Footprint
 from d2export.report.measured import Measured, read_measured
+from d2export.verify.saved_latency import SavedLatency, saved_latency
 
 NARROW = "int8"
 WIDE = ("fp16", "bf16", "fp32")  # the first of them that is there is compared with
@@ -18,7 +20,7 @@ def rivals_among(bundles: Sequence[Bundle]) -> list[tuple[Footprint, Footprint]]
     """Each INT8 bundle beside one of the same model in another precision, FP16 if there is one.
 
     Raises:
-        BundleError: the `report.json` of one is damaged.
+        BundleError: what was measured of one cannot be read.
     """
     labelled = [*zip(bundles, labels_of(bundles), strict=True)]
     found = []
@@ -29,8 +31,28 @@ def rivals_among(bundles: Sequence[Bundle]) -> list[tuple[Footprint, Footprint]]
         ranked = [pair for pair in same if pair[0].manifest.precision in WIDE]
         if ranked:
             wide = min(ranked, key=lambda pair: WIDE.index(pair[0].manifest.precision))
-            found.append((_footprint(narrow, label), _footprint(*wide)))
+            pair = _footprint(narrow, label), _footprint(*wide)
+            timed = [saved_latency(bundle.root) for bundle in (narrow, wide[0])]
+            found.append(_of_engines(pair, timed))
     return found
+
+
+def _of_engines(
+    pair: tuple[Footprint, Footprint], timed: Sequence[SavedLatency | None]
+) -> tuple[Footprint, Footprint]:
+    """With the times of the engines, where both were measured."""
+    narrow, wide = timed
+    if narrow is None or wide is None:
+        return pair
+    own, other = (
+        replace(one, milliseconds=saved.milliseconds, where=_place(saved))
+        for one, saved in zip(pair, (narrow, wide), strict=True)
+    )
+    return own, other
+
+
+def _place(saved: SavedLatency) -> dict[str, str]:
+    return {"gpu": saved.gpu, "backend": saved.backend}
 
 
 def _identity(bundle: Bundle) -> tuple[object, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from d2export.bundle.folder import Bundle, read_bundle
+from d2export.bundle.folder import ENGINE_LATENCY, Bundle, read_bundle
 from d2export.calibration.int8 import calibrate_int8
 from d2export.calibration.int8_inputs import FEWEST_PICTURES
 from d2export.calibration.int8_scales import read_scales
 from d2export.calibration.int8_settings import Settings
-from d2export.errors import UsageError
+from d2export.errors import BundleError, UsageError
+from d2export.evaluation.versus import Versus
 from d2export.models.images import load_image
 from d2export.models.presets import POCKET_VIT, ModelSpec, TextSpec
 from d2export.models.random_weights import write_random_checkpoint
@@ -29,6 +30,7 @@ from d2export.report.rivals import rivals_among
 from d2export.runtime.generate import Generator, kept_per_image
 from d2export.runtime.vision import VisionRunner
 from d2export.session import check
+from d2export.verify.saved_latency import SavedLatency
 from tests.command import Caller, names
 from tests.small_checkpoints import write_small_checkpoint
 from tests.small_tokenizers import write_qwen2
@@ -205,6 +207,25 @@ def test_an_evaluation_sets_both_beside_each_other(internvl: Pair, llava: Pair) 
     assert narrow.group != wide.group
     assert narrow.bytes < wide.bytes
     assert rivals_among(bundles[:2]) == []
+
+
+def test_times_of_engines_count_where_both_have_them(internvl: Pair, tmp_path: Path) -> None:
+    bundles = (internvl.exact, internvl.narrow)
+    paths = [Path(shutil.copytree(one.root, tmp_path / one.root.name)) for one in bundles]
+    for folder, time in zip(paths, (2.0, 3.0), strict=True):
+        ((before, _),) = rivals_among([read_bundle(path) for path in paths])
+        assert before.where.keys() != {"gpu", "backend"}
+        saved = SavedLatency("TensorRT 10.3.0", "Orin", {"vision engine, 1 tile,": time})
+        (folder / ENGINE_LATENCY).write_text(json.dumps(asdict(saved)))
+    ((narrow, wide),) = rivals_among([read_bundle(path) for path in paths])
+    assert narrow.where == wide.where == {"gpu": "Orin", "backend": "TensorRT 10.3.0"}
+    assert (
+        "INT8 is slower, it loses: vision engine, 1 tile, takes 3 ms against 2 ms."
+        in Versus(narrow, wide, ()).verdict()
+    )
+    (paths[0] / ENGINE_LATENCY).write_text("{}")
+    with pytest.raises(BundleError, match=r"engine-latency\.json cannot be read"):
+        rivals_among([read_bundle(path) for path in paths])
 
 
 def test_every_product_has_an_error_and_a_range(internvl: Pair) -> None:
