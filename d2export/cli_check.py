@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -112,30 +112,21 @@ def bench(
     from d2export.verify.report import latency_text
     from d2export.verify.saved_latency import save_latency
 
+    given: dict[str, Any] = {
+        "tiles": tiles,
+        "warmup": warmup,
+        "iterations": iterations,
+        "threads": threads,
+        "plugin": plugin,
+        "progress": progress_of(len(tiles), quiet, verbose),
+    }
     if provider == TENSORRT:
-        found = benching.bench_engines(
-            bundle,
-            tiles=tiles,
-            warmup=warmup,
-            iterations=iterations,
-            threads=threads,
-            plugin=plugin,
-            progress=progress_of(len(tiles), quiet, verbose),
-        )
+        found = benching.bench_engines(bundle, **given)
         try:
             saved = f"Written to {save_latency(bundle, found)}."
         except OutputError as error:  # a bundle that is read only
             saved = f"Not written: {error.problem}."
         finish(found.to_json(), f"{found.text()}\n{saved}", as_json)
         return
-    stages = benching.bench(
-        bundle,
-        tiles=tiles,
-        warmup=warmup,
-        iterations=iterations,
-        provider=provider,
-        threads=threads,
-        plugin=plugin,
-        progress=progress_of(len(tiles), quiet, verbose),
-    )
+    stages = benching.bench(bundle, provider=provider, **given)
     finish([stage.to_json() for stage in stages], latency_text(stages), as_json)

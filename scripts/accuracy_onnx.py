@@ -16,6 +16,7 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,6 +41,7 @@ from d2export.options import ExportOptions
 from d2export.pipeline import export
 from d2export.progress import Progress
 from d2export.quantizing import calibrate
+from d2export.runtime.generate import stored_prior
 
 PRECISIONS = ("fp32", "fp16", "int8")
 AT_ONCE = 20  # scenes in a file of answers
@@ -52,6 +54,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="folder of bundles and answers; it goes on there")
     parser.add_argument("--model", default="pocket", help="preset or folder")
     parser.add_argument("--selector", default="d2")
+    parser.add_argument("--prior", type=Path, help="file of a positional prior")
     parser.add_argument("--scenes", type=int, default=2000)
     parser.add_argument("--threads", type=int, help="of one operator; default: all cores")
     parser.add_argument(
@@ -61,6 +64,8 @@ def main() -> None:
     parser.add_argument("--answer-tokens", type=int, default=ANSWER_TOKENS, help="of INT8")
     arguments = parser.parse_args()
     arguments.out /= f"{Path(arguments.model).name}-{arguments.selector}"
+    if arguments.prior is not None:
+        arguments.out = arguments.out.with_name(f"{arguments.out.name}-prior")
     arguments.out.mkdir(parents=True, exist_ok=True)
     progress, task = Progress(), pocket_scenes("test", arguments.scenes)
     with TemporaryDirectory() as scratch:
@@ -95,7 +100,7 @@ def askers(
             scales = measured_scales(arguments, progress) if precision == "int8" else None
             options = ExportOptions(
                 arguments.model, scope="vlm", selector=arguments.selector, precision=precision,
-                scales=scales,
+                scales=scales, prior=arguments.prior,
             )  # fmt: skip
             export(options, bundle)
         candidate = bundle_candidate([read_bundle(bundle)], KEEPS, threads=arguments.threads)
@@ -106,7 +111,9 @@ def askers(
         scope="vlm", progress=progress,
     )  # fmt: skip
     threads = arguments.threads or len(os.sched_getaffinity(0))
-    asks["pytorch"] = PytorchAnswers(load_model(source.checkpoint), configurations, threads)
+    prior = stored_prior(read_bundle(arguments.out / PRECISIONS[0])) if arguments.prior else None
+    known = [one if one.plan is None else replace(one, prior=prior) for one in configurations]
+    asks["pytorch"] = PytorchAnswers(load_model(source.checkpoint), known, threads)
     return asks, [one.name for one in configurations]
 
 

@@ -19,7 +19,6 @@ from d2export.doctor.finding import Finding, Fit
 from d2export.engine.build_options import BuildOptions
 from d2export.engine.engine_cache import file_sha256
 from d2export.engine.misfit import Misfit
-from d2export.engine.plugin_build import build_misfits
 from d2export.engine.target import Target
 from d2export.engine.targets import recognise
 from d2export.engine_fit import misfits_here
@@ -70,13 +69,10 @@ def _built(
     bundle: Bundle, planned: PlannedEngines | None, built: BuiltEngines, found: Accelerator
 ) -> Iterator[Misfit]:
     """Engines against this machine; their files against `engines.json`."""
-    machine = found.machine
     if planned is None:
         yield Misfit(f"{bundle.path(PLAN)}, by which the engines were built, is gone", BUILD_AGAIN)
     else:
-        yield from engine_misfits.misfits(bundle, planned, built, found.plugin, machine)
-    if built.plugin is not None and found.plugin is not None:
-        yield from build_misfits(found.plugin, machine.version, machine.cuda, machine.device)
+        yield from engine_misfits.misfits(bundle, planned, built, found.plugin, found.machine)
     for engine in built.engines:
         problem = _damage(bundle, engine)
         if problem is not None:
