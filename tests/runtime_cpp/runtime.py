@@ -35,6 +35,7 @@ class _Options(Structure):
         ("custom_ops", c_char_p),
         ("threads", c_int32),
         ("manifest_only", c_int32),
+        ("tensorrt", c_void_p),
     ]
 
 

@@ -77,4 +77,23 @@ Tiles prepare(const Image& image, const VisionSpec& vision) {
     return tiles;
 }
 
+Tiles tiles_on_device(const float* pixels, int columns, int rows, const VisionSpec& vision) {
+    if (pixels == nullptr) {
+        throw bad_input("the pixels on the GPU are null", "Pass where they lie.");
+    }
+    const std::int64_t most = vision.image.max_tiles;
+    if (columns < 1 || rows < 1 || columns > most || rows > most / columns) {
+        throw bad_input("the picture has " + std::to_string(columns) + " x " +
+                            std::to_string(rows) + " tiles, expected at least 1 x 1 and at most " +
+                            std::to_string(most) + " in all",
+                        "Cut it as docs/bundle.md says.");
+    }
+    const Grid grid{columns, rows};
+    Tiles tiles;
+    tiles.device_pixels = pixels;
+    tiles.tiles = grid.cells() + (grid.cells() > 1 ? 1 : 0);
+    tiles.grid = token_grid(grid, static_cast<int>(vision.tokens_per_side()));
+    return tiles;
+}
+
 }  // namespace d2export::runtime

@@ -18,6 +18,7 @@ bool starts_with(std::string_view text, std::string_view with) {
 class Past final : public Cache {
  public:
     std::vector<Value> keys_and_values, prompt, outputs;
+    std::vector<std::uint8_t> embeds;  // of several images
     std::vector<const OrtValue*> inputs;
     std::vector<OrtValue*> answered;
 };
@@ -55,7 +56,7 @@ class Graph final : public DecoderGraph {
             if (is_past(value)) {
                 past.inputs.push_back(past.keys_and_values[next++].get());
             } else {
-                past.prompt.push_back(of(value, input));
+                past.prompt.push_back(of(value, input, past.embeds));
                 past.inputs.push_back(past.prompt.back().get());
             }
         }
@@ -85,7 +86,35 @@ class Graph final : public DecoderGraph {
         }
     }
 
-    Value of(const ValueSpec& value, const DecoderInput& input) const {
+    // The visual tokens of all images after each other; those of one are not copied.
+    Matrix joined(const Span<Matrix>& images, DataType type,
+                  std::vector<std::uint8_t>& bytes) const {
+        Matrix all{nullptr, type, 0, text_.hidden};
+        for (std::int64_t i = 0; i < images.count; ++i) {
+            const Matrix& image = images.data[i];
+            if (image.type != type || image.place != Place::kHost) {
+                const char* const where = image.place == Place::kHost ? "" : " on a GPU";
+                throw bad_input(session_.path() + " takes visual tokens of " + name_of(type) +
+                                    ", the vision graph answers " + name_of(image.type) + where,
+                                "Build the bundle again.");
+            }
+            all.rows += image.rows;
+        }
+        if (images.count == 1) {
+            return images.data[0];
+        }
+        bytes.clear();
+        for (std::int64_t i = 0; i < images.count; ++i) {
+            const Matrix& image = images.data[i];
+            const auto* const from = static_cast<const std::uint8_t*>(image.data);
+            bytes.insert(bytes.end(), from, from + image.rows * image.columns * item_bytes(type));
+        }
+        all.data = bytes.data();
+        return all;
+    }
+
+    Value of(const ValueSpec& value, const DecoderInput& input,
+             std::vector<std::uint8_t>& embeds) const {
         const auto numbers = [&](const Span<std::int64_t>& span) {
             return borrowed(session_, span.data, DataType::kInt64, {span.count});
         };
@@ -100,13 +129,8 @@ class Graph final : public DecoderGraph {
             return row(input.position_ids);
         }
         if (name == "image_embeds") {
-            const Matrix& embeds = input.image_embeds;
-            if (embeds.rows > 0 && embeds.type != value.type) {
-                throw bad_input(session_.path() + " takes visual tokens of " + name_of(value.type) +
-                                    ", the vision graph answers " + name_of(embeds.type),
-                                "Build the bundle again.");
-            }
-            return borrowed(session_, embeds.data, value.type, {embeds.rows, text_.hidden});
+            const Matrix all = joined(input.image_embeds, value.type, embeds);
+            return borrowed(session_, all.data, value.type, {all.rows, text_.hidden});
         }
         if (name == "visual_positions") {
             return numbers(input.visual_positions);

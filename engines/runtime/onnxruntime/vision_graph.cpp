@@ -49,6 +49,11 @@ class Graph final : public VisionGraph {
  private:
     Value of(const std::string& name, const VisionInput& input) const {
         if (name == "pixel_values") {
+            if (input.place != Place::kHost) {
+                throw bad_input(
+                    "the picture's pixels lie on a GPU, and this is ONNX Runtime on the CPU",
+                    "Pass them in host memory, or use tensorrt().");
+            }
             return borrowed(session_, input.pixels.data, DataType::kFloat32,
                             {input.tiles, 3, input.side, input.side});
         }

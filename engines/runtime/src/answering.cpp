@@ -24,8 +24,8 @@ class Clock {
     std::chrono::steady_clock::time_point since_ = std::chrono::steady_clock::now();
 };
 
-void check_request(const std::vector<Image>& images, const Request& request) {
-    if (images.empty()) {
+void check_request(std::size_t images, const Request& request) {
+    if (images == 0) {
         throw bad_input("there is no image", "Pass one; this is a model for pictures.");
     }
     if (request.max_new_tokens < 1) {
@@ -109,19 +109,30 @@ class Writing {
 }  // namespace
 
 Answer answered(const Model& model, const std::vector<Image>& images, const Request& request) {
-    check_request(images, request);
+    check_request(images.size(), request);
+    Clock clock;
+    std::vector<Tiles> tiles;
+    for (const Image& image : images) {
+        tiles.push_back(prepare(image, model.bundle().manifest().vision));
+    }
+    const double cutting = clock.seconds();
+    Answer answer = answered(model, tiles, request);
+    answer.timings.preprocessing += cutting;
+    return answer;
+}
+
+Answer answered(const Model& model, const std::vector<Tiles>& tiles, const Request& request) {
+    check_request(tiles.size(), request);
     const Manifest& manifest = model.bundle().manifest();
     Sequence sequence = model.start();
     Sampler sampler(request.sampling, manifest.text.vocab);
     Answer answer;
     Clock clock;
 
-    std::vector<Tiles> tiles;
     std::vector<std::int64_t> lengths;
-    for (const Image& image : images) {
-        tiles.push_back(prepare(image, manifest.vision));
-        lengths.push_back(tiles.back().tiles * manifest.vision.tokens_per_tile());
-        answer.tiles.push_back(tiles.back().tiles);
+    for (const Tiles& image : tiles) {
+        lengths.push_back(image.tiles * manifest.vision.tokens_per_tile());
+        answer.tiles.push_back(image.tiles);
     }
     const Encoded encoded = model.tokenizer().encode(request.prompt, lengths, request.system);
     check_length(encoded.input_ids.size(), request.max_new_tokens, manifest.text.max_positions);

@@ -8,5 +8,6 @@
 namespace d2export::runtime {
 
 Answer answered(const Model& model, const std::vector<Image>& images, const Request& request);
+Answer answered(const Model& model, const std::vector<Tiles>& images, const Request& request);
 
 }  // namespace d2export::runtime

@@ -5,6 +5,7 @@
 #include <new>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 namespace runtime = d2export::runtime;
@@ -13,7 +14,7 @@ struct d2export_model {
     runtime::Model model;
 };
 struct d2export_image {
-    runtime::Image image;
+    std::variant<runtime::Image, runtime::Tiles> image;
 };
 struct d2export_answer {
     runtime::Answer answer;
@@ -61,6 +62,34 @@ Pointer needed(Pointer pointer, const char* name) {
 
 std::string text_or_nothing(const char* text) { return text == nullptr ? "" : text; }
 
+std::unique_ptr<runtime::Backend> backend_of(const d2export_options& given) {
+    if (given.tensorrt == nullptr) {
+        runtime::OnnxRuntimeOptions settings;
+        settings.library = text_or_nothing(given.onnx_runtime);
+        settings.custom_ops = text_or_nothing(given.custom_ops);
+        settings.threads = given.threads;
+        return runtime::onnx_runtime(settings);
+    }
+    const d2export_tensorrt& engines = *given.tensorrt;
+    runtime::TensorRtOptions settings;
+    settings.library = text_or_nothing(engines.library);
+    settings.plugin = text_or_nothing(engines.plugin);
+    settings.device = engines.device;
+    settings.cuda_graphs = engines.cuda_graphs;
+    settings.stream = engines.stream;
+    settings.host_code = engines.host_code != 0;
+    return runtime::tensorrt(settings);
+}
+
+runtime::Tiles tiles_of(const d2export_image& picture, const runtime::VisionSpec& vision) {
+    const auto* tiles = std::get_if<runtime::Tiles>(&picture.image);
+    return tiles != nullptr ? *tiles : prepare(std::get<runtime::Image>(picture.image), vision);
+}
+
+std::unique_ptr<d2export_image> picture_of(std::variant<runtime::Image, runtime::Tiles> image) {
+    return std::make_unique<d2export_image>(d2export_image{std::move(image)});
+}
+
 runtime::Request request_of(const char* prompt, const d2export_request& given) {
     runtime::Request request;
     request.prompt = prompt;
@@ -94,15 +123,11 @@ d2export_status d2export_model_open(const char* bundle, const d2export_options* 
     return guarded([&] {
         needed(model, "model");
         const d2export_options given = options == nullptr ? d2export_options{} : *options;
-        runtime::OnnxRuntimeOptions settings;
-        settings.library = text_or_nothing(given.onnx_runtime);
-        settings.custom_ops = text_or_nothing(given.custom_ops);
-        settings.threads = given.threads;
         const runtime::Bundle opened(needed(bundle, "bundle"), given.manifest_only != 0
                                                                    ? runtime::Verify::kManifestOnly
                                                                    : runtime::Verify::kEverything);
         *model = std::make_unique<d2export_model>(
-                     d2export_model{runtime::Model(opened, runtime::onnx_runtime(settings))})
+                     d2export_model{runtime::Model(opened, backend_of(given))})
                      .release();
     });
 }
@@ -112,18 +137,14 @@ void d2export_model_free(d2export_model* model) { std::default_delete<d2export_m
 d2export_status d2export_image_read(const char* path, d2export_image** image) {
     return guarded([&] {
         needed(image, "image");
-        *image = std::make_unique<d2export_image>(
-                     d2export_image{runtime::read_image(needed(path, "path"))})
-                     .release();
+        *image = picture_of(runtime::read_image(needed(path, "path"))).release();
     });
 }
 
 d2export_status d2export_image_decode(const uint8_t* bytes, size_t size, d2export_image** image) {
     return guarded([&] {
         needed(image, "image");
-        *image = std::make_unique<d2export_image>(
-                     d2export_image{runtime::decode_image(needed(bytes, "bytes"), size)})
-                     .release();
+        *image = picture_of(runtime::decode_image(needed(bytes, "bytes"), size)).release();
     });
 }
 
@@ -139,9 +160,19 @@ d2export_status d2export_image_copy(const uint8_t* rgb, int32_t width, int32_t h
         }
         const std::size_t size =
             std::size_t{3} * static_cast<std::size_t>(width) * static_cast<std::size_t>(height);
-        *image = std::make_unique<d2export_image>(
-                     d2export_image{{std::vector<std::uint8_t>(rgb, rgb + size), width, height}})
-                     .release();
+        *image =
+            picture_of(runtime::Image{std::vector<std::uint8_t>(rgb, rgb + size), width, height})
+                .release();
+    });
+}
+
+d2export_status d2export_image_on_device(const d2export_model* model, const float* pixels,
+                                         int32_t columns, int32_t rows, d2export_image** image) {
+    return guarded([&] {
+        needed(image, "image");
+        const runtime::VisionSpec& vision =
+            needed(model, "model")->model.bundle().manifest().vision;
+        *image = picture_of(runtime::tiles_on_device(pixels, columns, rows, vision)).release();
     });
 }
 
@@ -154,9 +185,10 @@ d2export_status d2export_ask(const d2export_model* model, const d2export_image* 
         needed(model, "model");
         needed(answer, "answer");
         needed(prompt, "prompt");
-        std::vector<runtime::Image> pictures;
+        const runtime::VisionSpec& vision = model->model.bundle().manifest().vision;
+        std::vector<runtime::Tiles> pictures;
         for (size_t i = 0; i < count; ++i) {
-            pictures.push_back(needed(needed(images, "images")[i], "an image")->image);
+            pictures.push_back(tiles_of(*needed(needed(images, "images")[i], "an image"), vision));
         }
         const d2export_request given = request == nullptr ? d2export_request{} : *request;
         *answer = std::make_unique<d2export_answer>(

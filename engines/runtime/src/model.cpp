@@ -62,16 +62,26 @@ Sequence Model::start() const {
 }
 
 Seen Model::see(const Image& image, const Matrix& prompt) const {
+    return see(prepare(image, state_->bundle.manifest().vision), prompt);
+}
+
+Seen Model::see(const Tiles& image, const Matrix& prompt) const {
     const Manifest& manifest = state_->bundle.manifest();
     check_prompt(manifest, prompt);
-    return runtime::see(*state_->vision, manifest, prepare(image, manifest.vision), prompt);
+    return runtime::see(*state_->vision, manifest, image, prompt);
 }
+
+void Model::to_host(const Matrix& from, void* to) const { state_->backend->to_host(from, to); }
 
 Prompt Model::prompt(const Encoded& encoded, const std::vector<Tiles>& images) const {
     return prompt_of(*state_, encoded, images);
 }
 
 Answer Model::answer(const std::vector<Image>& images, const Request& request) const {
+    return answered(*this, images, request);
+}
+
+Answer Model::answer(const std::vector<Tiles>& images, const Request& request) const {
     return answered(*this, images, request);
 }
 

@@ -3,7 +3,6 @@
 #include <d2export/error.h>
 
 #include <algorithm>
-#include <cstring>
 #include <numeric>
 
 namespace d2export::runtime {
@@ -35,34 +34,6 @@ void lay_side_by_side(const std::vector<Tiles>& images, Prompt& prompt) {
         left += double{widest} + kGap;
     }
     prompt.image_lengths = {static_cast<std::int64_t>(prompt.token_grid.size() / 2)};
-}
-
-// The visual tokens of all images after each other; those of one are not copied.
-void join(std::vector<Seen>& seen, Prompt& prompt) {
-    if (seen.size() == 1) {
-        prompt.image_embeds = seen.front().image_embeds;
-        prompt.owner = std::move(seen.front().owner);
-        return;
-    }
-    Matrix all = seen.front().image_embeds;
-    all.rows = 0;
-    for (const Seen& one : seen) {
-        all.rows += one.image_embeds.rows;
-    }
-    const auto row_bytes = static_cast<std::size_t>(all.columns * item_bytes(all.type));
-    auto bytes =
-        std::make_shared<std::vector<std::uint8_t>>(static_cast<std::size_t>(all.rows) * row_bytes);
-    std::uint8_t* to = bytes->data();
-    for (const Seen& one : seen) {
-        const std::size_t size = static_cast<std::size_t>(one.image_embeds.rows) * row_bytes;
-        if (size > 0) {
-            std::memcpy(to, one.image_embeds.data, size);
-        }
-        to += size;
-    }
-    all.data = bytes->data();
-    prompt.image_embeds = all;
-    prompt.owner = std::move(bytes);
 }
 
 // Where `value` lies in ascending numbers that have it.
@@ -152,7 +123,10 @@ Prompt laid_out(const Encoded& encoded, const std::vector<Tiles>& images, std::v
     if (pruning.in_vision) {
         thin(prompt, seen, encoded.image_lengths);
     }
-    join(seen, prompt);
+    for (Seen& one : seen) {
+        prompt.image_embeds.push_back(one.image_embeds);
+        prompt.owners.push_back(std::move(one.owner));
+    }
     return prompt;
 }
 

@@ -83,7 +83,9 @@ Seen see(const VisionGraph& graph, const Manifest& manifest, const Tiles& tiles,
          const Matrix& prompt) {
     const std::int64_t side = manifest.vision.image.size;
     const std::int64_t tokens = tiles.tiles * manifest.vision.tokens_per_tile();
-    const auto pixels = static_cast<std::int64_t>(tiles.pixels.size());
+    const bool on_device = tiles.device_pixels != nullptr;
+    const auto pixels =
+        on_device ? tiles.tiles * 3 * side * side : static_cast<std::int64_t>(tiles.pixels.size());
     if (tiles.tiles < 1 || pixels != tiles.tiles * 3 * side * side ||
         static_cast<std::int64_t>(tiles.grid.size()) != 2 * tokens) {
         throw bad_input("the picture has " + std::to_string(pixels) + " values in " +
@@ -92,7 +94,8 @@ Seen see(const VisionGraph& graph, const Manifest& manifest, const Tiles& tiles,
                         "Cut it with prepare() for this model.");
     }
     VisionInput input;
-    input.pixels = {tiles.pixels.data(), pixels};
+    input.pixels = {on_device ? tiles.device_pixels : tiles.pixels.data(), pixels};
+    input.place = on_device ? Place::kDevice : Place::kHost;
     input.tiles = tiles.tiles;
     input.side = side;
     input.grid = {tiles.grid.data(), static_cast<std::int64_t>(tiles.grid.size())};

@@ -70,7 +70,7 @@ Step Sequence::prefill(const Prompt& prompt) {
     DecoderInput input;
     input.input_ids = span(prompt.input_ids);
     input.position_ids = span(state_->position_ids);
-    input.image_embeds = prompt.image_embeds;
+    input.image_embeds = span(prompt.image_embeds);
     input.visual_positions = span(prompt.visual_positions);
     input.image_lengths = span(prompt.image_lengths);
     input.token_grid = span(prompt.token_grid);

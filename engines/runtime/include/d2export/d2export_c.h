@@ -38,12 +38,23 @@ typedef struct d2export_model d2export_model;   /**< an opened bundle; any numbe
 typedef struct d2export_image d2export_image;   /**< a picture; immutable, any number of threads */
 typedef struct d2export_answer d2export_answer; /**< immutable, any number of threads */
 
+/** How engines are run. All zeros are the defaults. */
+typedef struct d2export_tensorrt {
+    const char* library; /**< libnvinfer.so.<major>; NULL for the one that the system finds */
+    const char* plugin;  /**< libd2export_plugin.so; NULL if the engines need none */
+    int32_t device;      /**< number of the GPU, as CUDA counts them */
+    int32_t cuda_graphs; /**< decode steps that are kept as CUDA graphs; 0 for none */
+    void* stream;        /**< a cudaStream_t that outlives the model; NULL for streams of its own */
+    int32_t host_code;   /**< not 0: code inside engines may run on the CPU */
+} d2export_tensorrt;
+
 /** How a bundle is opened. All zeros are the defaults: `d2export_options options = {0};` */
 typedef struct d2export_options {
     const char* onnx_runtime; /**< libonnxruntime.so; NULL for the one that the system finds */
     const char* custom_ops;   /**< libd2export_onnxruntime.so; NULL for none */
     int32_t threads;          /**< of one operator; 0 for all cores */
     int32_t manifest_only;    /**< not 0: files are not compared with their SHA-256 */
+    const d2export_tensorrt* tensorrt; /**< NULL for ONNX Runtime; else engines are run */
 } d2export_options;
 
 /** How a question is answered. All zeros are the defaults. */
@@ -73,7 +84,7 @@ D2EXPORT_API const char* d2export_problem(void);
 D2EXPORT_API const char* d2export_hint(void);
 
 /**
- * Opens the bundle in a folder, for ONNX Runtime on the CPU.
+ * Opens the bundle in a folder, for ONNX Runtime on the CPU or for TensorRT.
  *
  * @param options NULL for the defaults; only read during the call
  * @param model to be freed with d2export_model_free(); unchanged if the call fails
@@ -95,6 +106,16 @@ D2EXPORT_API d2export_status d2export_image_decode(const uint8_t* bytes, size_t 
 /** Copies `height` rows of `width` pixels of red, green, blue, a camera's frame for one. */
 D2EXPORT_API d2export_status d2export_image_copy(const uint8_t* rgb, int32_t width, int32_t height,
                                                  d2export_image** image);
+
+/**
+ * A picture that was cut and normalised on the GPU already; it is not copied and has to stay.
+ *
+ * @param pixels `[tiles, 3, side, side]` float32 in the GPU's memory: `columns` x `rows` tiles, and
+ *     the thumbnail behind them if that is above 1
+ */
+D2EXPORT_API d2export_status d2export_image_on_device(const d2export_model* model,
+                                                      const float* pixels, int32_t columns,
+                                                      int32_t rows, d2export_image** image);
 
 D2EXPORT_API void d2export_image_free(d2export_image* image);
 

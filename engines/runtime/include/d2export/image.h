@@ -35,6 +35,8 @@ D2EXPORT_API Image decode_image(const std::uint8_t* data, std::size_t size);
 struct Tiles {
     /// `[tiles, 3, side, side]`, RGB, `(value / 255 - mean) / std`; a thumbnail, if any, last.
     std::vector<float> pixels;
+    /// The same on the GPU, somebody else's, instead of `pixels`; read during calls only.
+    const float* device_pixels = nullptr;
     std::int64_t tiles = 0;
     /// `[tokens, 2]`, the centre (x, y) of each visual token on the canvas, in token units.
     std::vector<float> grid;
@@ -44,5 +46,16 @@ struct Tiles {
 ///
 /// @throws Error the picture is empty, or its `rgb` does not hold width x height x 3 bytes.
 D2EXPORT_API Tiles prepare(const Image& image, const VisionSpec& vision);
+
+/// A picture that was cut and normalised on the GPU already, by a camera's pipeline for instance;
+/// it is not copied.
+///
+/// @param pixels `[tiles, 3, side, side]` in the GPU's memory, as Tiles::pixels. It must be written
+///     by the time of a call, or by work that the backend's own stream was given before. `tiles` is
+///     `columns` x `rows`, and one more behind them, the thumbnail, if that is above 1.
+/// @param columns, rows how many tiles lie beside and below each other
+/// @throws Error `pixels` is null, or the model takes no such number of tiles.
+D2EXPORT_API Tiles tiles_on_device(const float* pixels, int columns, int rows,
+                                   const VisionSpec& vision);
 
 }  // namespace d2export::runtime

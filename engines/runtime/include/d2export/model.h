@@ -32,9 +32,9 @@ struct Prompt {
     std::vector<std::int64_t> text_positions;    ///< `[D]`, ascending: text that may be dropped
     /// `[T]`, ascending: where these tokens were, before the vision graph left some out.
     std::vector<std::int64_t> origin;
-    bool contiguous = false;            ///< position ids count what is left; else they are `origin`
-    Matrix image_embeds;                ///< `[V, hidden]`
-    std::shared_ptr<const void> owner;  ///< of the memory of `image_embeds`
+    bool contiguous = false;           ///< position ids count what is left; else they are `origin`
+    std::vector<Matrix> image_embeds;  ///< of each image `[V_i, hidden]`: V together
+    std::vector<std::shared_ptr<const void>> owners;  ///< of the memory of `image_embeds`
 };
 
 /// What one call of the decoder answered. Its memory is the sequence's, until its next call.
@@ -112,7 +112,7 @@ struct Answer {
 
 /// What a vision graph answered for one picture. Owns its memory.
 struct Seen {
-    Matrix image_embeds;             ///< `[M, hidden]`, valid as long as `owner`
+    Matrix image_embeds;             ///< `[M, hidden]`, valid as long as `owner`, or on the GPU
     std::vector<std::int32_t> kept;  ///< `[M]`, ascending; all, where the graph does not prune
     std::int64_t tiles = 0;
     std::shared_ptr<const void> owner;
@@ -144,11 +144,25 @@ class D2EXPORT_API Model {
     ///     than the model's context; the bundle has no language model or no tokenizer.
     Answer answer(const std::vector<Image>& images, const Request& request) const;
 
+    /// The same for pictures that are cut already.
+    ///
+    /// @param images from prepare() or tiles_on_device()
+    Answer answer(const std::vector<Tiles>& images, const Request& request) const;
+
     /// The visual tokens of one picture, in any scope: pruned where the vision graph prunes.
     ///
     /// @param prompt input embeddings `[words, hidden]` float32, with importance `text` only
     /// @throws Error the picture cannot be cut, or a prompt is missing or superfluous.
     Seen see(const Image& image, const Matrix& prompt = {}) const;
+
+    /// The same for a picture that is cut already.
+    Seen see(const Tiles& image, const Matrix& prompt = {}) const;
+
+    /// Copies visual tokens to host memory; with TensorRT they lie on the GPU.
+    ///
+    /// @param to room for `rows` x `columns` elements of their type
+    /// @throws Error the GPU refuses.
+    void to_host(const Matrix& from, void* to) const;
 
     /// The tokenizer, in a bundle that has one.
     ///
