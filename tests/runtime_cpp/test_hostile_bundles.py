@@ -153,11 +153,17 @@ def test_a_graph_that_is_none(bundle: Path) -> None:
 
 
 def engines_misfit(
-    bundle: Path, tensorrt: str = "10.3.0", capability: tuple[int, int] = (8, 7), plugin: str = ""
+    bundle: Path,
+    tensorrt: str = "10.3.0",
+    gpu: str = "Orin",
+    capability: tuple[int, int] = (8, 7),
+    memory: int = 64 * 10**9,
+    plugin: str = "",
 ) -> tuple[int, str]:
     why = ctypes.create_string_buffer(WHY)
     driver = ctypes.CDLL(str(build("runtime_driver")))
-    words = str(bundle).encode(), tensorrt.encode(), *capability, plugin.encode()
+    told = str(bundle).encode(), tensorrt.encode(), gpu.encode(), *capability
+    words = *told, ctypes.c_int64(memory), plugin.encode()
     return driver.driver_engines(*words, why, ctypes.c_size_t(WHY)), why.value.decode()
 
 
@@ -189,10 +195,15 @@ def with_engines(bundle: Path) -> Path:
     return bundle
 
 
-def test_engines_that_fit(with_engines: Path, tmp_path: Path) -> None:
-    plugin = tmp_path / "libd2export_plugin.so"
-    plugin.write_bytes(b"\x7fELF")
-    assert engines_misfit(with_engines, plugin=str(plugin)) == (0, "")
+@pytest.fixture
+def plugin(tmp_path: Path) -> str:
+    library = tmp_path / "libd2export_plugin.so"
+    library.write_bytes(b"\x7fELF")
+    return str(library)
+
+
+def test_engines_that_fit(with_engines: Path, plugin: str) -> None:
+    assert engines_misfit(with_engines, plugin=plugin) == (0, "")
 
 
 def test_no_engines(bundle: Path) -> None:
@@ -205,17 +216,61 @@ def test_engines_of_another_tensorrt_gpu_or_without_their_plugin(with_engines: P
     assert "were built with TensorRT 10.3.0, this machine has TensorRT 10.16.1" in why
     status, why = engines_misfit(with_engines, capability=(9, 0))
     assert status == 3
-    assert "for a GPU Orin of compute capability 8.7, this machine has a GPU a GPU of 9.0" in why
+    assert (
+        "for a GPU Orin of compute capability 8.7 and 64.0 GB, this machine has a GPU Orin" in why
+    )
+    assert "of compute capability 9.0 and 64.0 GB" in why
+    assert engines_misfit(with_engines, gpu="Thor")[0] == 3
+    assert engines_misfit(with_engines, memory=32 * 10**9)[0] == 3  # the other Orin
     status, why = engines_misfit(with_engines, plugin="/no/such/plugin.so")
     assert status == 3
     assert "need the plugin libd2export_plugin.so, and /no/such/plugin.so is not there" in why
 
 
-def test_an_engine_that_was_exchanged(with_engines: Path, tmp_path: Path) -> None:
-    plugin = tmp_path / "libd2export_plugin.so"
-    plugin.write_bytes(b"\x7fELF")
+def planned(bundle: Path, *flags: str, hardware: str = "NONE") -> None:
+    """What `plan.json` says of where the engine is to run; the rest of it is the builder's."""
+    plan = {"graph": "vision", "builder_flags": flags, "hardware_compatibility": hardware}
+    record = {"schema": 1, "engines": [{"plan": plan, "trtexec": "trtexec"}]}
+    (bundle / "engines" / "plan.json").write_text(json.dumps(record))
+
+
+def test_engines_for_later_versions_of_tensorrt(with_engines: Path, plugin: str) -> None:
+    planned(with_engines, "VERSION_COMPATIBLE", "FP16")
+    assert engines_misfit(with_engines, tensorrt="10.16.1", plugin=plugin) == (0, "")
+    assert engines_misfit(with_engines, tensorrt="10.2.9", plugin=plugin)[0] == 3
+    assert engines_misfit(with_engines, gpu="Thor", plugin=plugin)[0] == 3
+    planned(with_engines, "FP16")
+    assert engines_misfit(with_engines, tensorrt="10.16.1", plugin=plugin)[0] == 3
+
+
+def test_engines_for_other_gpus(with_engines: Path, plugin: str) -> None:
+    planned(with_engines, hardware="AMPERE_PLUS")
+    assert engines_misfit(with_engines, gpu="H200", capability=(9, 0), plugin=plugin) == (0, "")
+    assert engines_misfit(with_engines, gpu="T4", capability=(7, 5), plugin=plugin)[0] == 3
+    assert engines_misfit(with_engines, tensorrt="10.16.1", plugin=plugin)[0] == 3
+
+
+def test_a_damaged_plan(with_engines: Path, plugin: str) -> None:
+    (with_engines / "engines" / "plan.json").write_text('{"engines": [{"plan": 7}]}')
+    status, why = engines_misfit(with_engines, plugin=plugin)
+    assert status == 2
+    assert "plan.json: engines[0].plan is 7, expected " in why
+
+
+def test_another_plugin_than_the_engines_were_built_with(with_engines: Path, plugin: str) -> None:
+    kept = with_engines / "plugins" / "libd2export_plugin.so"
+    kept.parent.mkdir()
+    kept.write_bytes(b"\x7fELF")
+    assert engines_misfit(with_engines, plugin=plugin) == (0, "")
+    kept.write_bytes(b"\x7fELG")
+    status, why = engines_misfit(with_engines, plugin=plugin)
+    assert status == 3
+    assert f"were built with the plugin {kept} (SHA-256 " in why
+
+
+def test_an_engine_that_was_exchanged(with_engines: Path, plugin: str) -> None:
     (with_engines / "engines" / "vision.plan").write_bytes(b"an enginE")
-    status, why = engines_misfit(with_engines, plugin=str(plugin))
+    status, why = engines_misfit(with_engines, plugin=plugin)
     assert status == 2
     assert "vision.plan was changed after the build" in why
     record = with_engines / "engines" / "engines.json"

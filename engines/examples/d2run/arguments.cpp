@@ -49,9 +49,16 @@ const std::map<std::string, Take> kOptions{
                      auto& value) { to.onnx_runtime.threads = number<int>(option, value); }},
     {"--onnxruntime", [](auto& to, auto&, auto& value) { to.onnx_runtime.library = value; }},
     {"--custom-ops", [](auto& to, auto&, auto& value) { to.onnx_runtime.custom_ops = value; }},
+    {"--nvinfer", [](auto& to, auto&, auto& value) { to.tensorrt.library = value; }},
+    {"--plugin", [](auto& to, auto&, auto& value) { to.tensorrt.plugin = value; }},
+    {"--device",
+     [](auto& to, auto& option, auto& value) { to.tensorrt.device = number<int>(option, value); }},
+    {"--cuda-graphs", [](auto& to, auto& option,
+                         auto& value) { to.tensorrt.cuda_graphs = number<int>(option, value); }},
 };
 
 const std::map<std::string, bool Arguments::*> kFlags{
+    {"--tensorrt", &Arguments::engines},
     {"--null", &Arguments::null_backend},
     {"--manifest-only", &Arguments::manifest_only},
     {"--json", &Arguments::json},
@@ -71,6 +78,11 @@ const char* const kUsage =
     "  --onnxruntime FILE   libonnxruntime.so; else the one that the system finds\n"
     "  --custom-ops FILE    libd2export_onnxruntime.so: the pruning ops as native code\n"
     "  --threads N          of one operator; else all cores\n"
+    "  --tensorrt           run the bundle's engines instead of its ONNX graphs\n"
+    "  --nvinfer FILE       libnvinfer.so; else the one that the system finds\n"
+    "  --plugin FILE        libd2export_plugin.so, for engines that were built with it\n"
+    "  --device N           number of the GPU (0)\n"
+    "  --cuda-graphs N      decode steps that are kept as CUDA graphs (0)\n"
     "  --null               compute nothing: what the host costs\n"
     "  --manifest-only      do not compare files with their SHA-256\n"
     "  --json               the answer, its tokens, the kept visual tokens and times as JSON\n";

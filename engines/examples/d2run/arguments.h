@@ -13,6 +13,8 @@ struct Arguments {
     std::vector<std::string> images;
     d2export::runtime::Request request;
     d2export::runtime::OnnxRuntimeOptions onnx_runtime;
+    d2export::runtime::TensorRtOptions tensorrt;
+    bool engines = false;
     bool null_backend = false;
     bool manifest_only = false;
     bool json = false;

@@ -9,11 +9,17 @@ namespace {
 
 using namespace d2export::runtime;
 
+std::unique_ptr<Backend> backend_of(const d2run::Arguments& arguments) {
+    if (arguments.null_backend) {
+        return null_backend();
+    }
+    return arguments.engines ? tensorrt(arguments.tensorrt) : onnx_runtime(arguments.onnx_runtime);
+}
+
 void run(d2run::Arguments arguments) {
     const Bundle bundle(arguments.bundle,
                         arguments.manifest_only ? Verify::kManifestOnly : Verify::kEverything);
-    const Model model(
-        bundle, arguments.null_backend ? null_backend() : onnx_runtime(arguments.onnx_runtime));
+    const Model model(bundle, backend_of(arguments));
     std::vector<Image> images;
     for (const std::string& path : arguments.images) {
         images.push_back(read_image(path));

@@ -46,7 +46,8 @@ Library::Library(const std::string& path) {
     environment_ = {environment, api_->ReleaseEnv};
 }
 
-void Library::check(OrtStatus* status, const std::string& what, const char* hint) const {
+void Library::check(OrtStatus* status, const std::string& what, const char* hint,
+                    Blame blame) const {
     if (status == nullptr) {
         return;
     }
@@ -58,7 +59,7 @@ void Library::check(OrtStatus* status, const std::string& what, const char* hint
         throw misfit(problem, "Use a newer ONNX Runtime than " + version_ +
                                   ", or build the bundle with another --precision or --opset.");
     }
-    throw bad_input(problem, hint);
+    throw Error(blame, problem, hint);
 }
 
 }  // namespace d2export::runtime::ort

@@ -1,6 +1,7 @@
 // ONNX Runtime's shared library, opened while the program runs.
 #pragma once
 
+#include <d2export/error.h>
 #include <onnxruntime_c_api.h>
 
 #include <memory>
@@ -19,7 +20,8 @@ class Library {
     OrtEnv* environment() const { return environment_.get(); }
 
     // Throws an Error that says what could not be done, if this is a failure.
-    void check(OrtStatus* status, const std::string& what, const char* hint) const;
+    void check(OrtStatus* status, const std::string& what, const char* hint,
+               Blame blame = Blame::kInput) const;
 
  private:
     const OrtApi* api_;

@@ -27,7 +27,7 @@ Owned<OrtSessionOptions> settings_of(const Library& library, const OnnxRuntimeOp
     if (!options.custom_ops.empty()) {
         library.check(api.RegisterCustomOpsLibrary_V2(raw, options.custom_ops.c_str()),
                       "ONNX Runtime cannot load " + options.custom_ops,
-                      "Leave it out: graphs run without it, too.");
+                      "Leave it out: graphs run without it, too.", Blame::kMachine);
     }
     return settings;
 }

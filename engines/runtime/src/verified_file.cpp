@@ -38,6 +38,16 @@ std::string digest_of(std::ifstream& file, const FileSpec& entry) {
 
 }  // namespace
 
+std::string file_sha256(const std::filesystem::path& path) {
+    std::error_code problem;
+    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(path, problem));
+    std::ifstream file(path, std::ios::binary);
+    if (problem || !file) {
+        throw bad_input("cannot read " + path.string(), "Check its permissions.");
+    }
+    return digest_of(file, {size, "", std::nullopt});
+}
+
 void verify_file(const std::filesystem::path& path, const FileSpec& entry, Verify verify,
                  const char* record, const char* hint) {
     std::error_code problem;

@@ -3,7 +3,12 @@
 
 #include <d2export/bundle.h>
 
+#include <string>
+
 namespace d2export::runtime {
+
+// Of a whole file. Throws an Error if it cannot be read.
+std::string file_sha256(const std::filesystem::path& path);
 
 // Throws an Error unless the file has the size and, with Verify::kEverything, the SHA-256 of
 // `entry`, which stands in `record`.

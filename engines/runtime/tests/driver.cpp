@@ -83,15 +83,16 @@ D2EXPORT_API int driver_pick(const float* logits, std::int64_t count, double tem
 }
 
 // 0 if the engines of a bundle fit a machine, 1 if there are none; else whose fault it is, and why.
-D2EXPORT_API int driver_engines(const char* bundle, const char* tensorrt, int major, int minor,
-                                const char* plugin, char* why, std::size_t capacity) {
+D2EXPORT_API int driver_engines(const char* bundle, const char* tensorrt, const char* gpu,
+                                int major, int minor, std::int64_t memory, const char* plugin,
+                                char* why, std::size_t capacity) {
     try {
         const runtime::Bundle opened(bundle);
         const auto engines = runtime::read_engines(opened);
         if (!engines) {
             return 1;
         }
-        runtime::check_engines(opened, *engines, {tensorrt, "a GPU", {major, minor}, plugin});
+        runtime::check_engines(opened, *engines, {tensorrt, gpu, {major, minor}, memory, plugin});
         return 0;
     } catch (const runtime::Error& error) {
         copy(error.what(), why, capacity);
