@@ -7,9 +7,11 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import PIL.Image
 import pytest
 
 from d2export.bundle.folder import read_bundle
+from d2export.pruning.prior import outside_seen, read_prior
 from d2export.runtime.generate import Generator
 from tests.runtime_cpp.conftest import Builder
 from tests.runtime_cpp.drivers import ROOT, make, run
@@ -135,3 +137,24 @@ def test_d2run_names_onnx_runtime_when_it_is_missing(pocket: Path) -> None:
     need_backend()
     asked = ("--image", "y.png", "--onnxruntime", "/no/such.so")
     assert "cannot open ONNX Runtime: /no/such.so" in run(example("d2run"), pocket, *asked, code=3)
+
+
+def test_pictures_unlike_those_of_the_prior(small: Builder, tmp_path: Path) -> None:
+    slots = {"tile": [1.0, 2.0, 0.5, 1.0], "thumbnail": [1.0, 1.0, 2.0, 1.0]}
+    provenance = {"tiles_per_image": [2, 4]}
+    document = {"format": "d2export-prior", "version": 1, "provenance": provenance, "slots": slots}
+    (tmp_path / "prior.json").write_text(json.dumps(document))
+    bundle = small(prior=str(tmp_path / "prior.json"))
+    prior = read_prior(tmp_path / "prior.json", 4)
+    for columns, tiles in ((1, 1), (2, 3), (5, 6)):
+        picture = tmp_path / f"{columns}.png"
+        PIL.Image.new("RGB", (columns * 56, 56)).save(picture)
+        asked = (bundle, "--null", "--image", picture, "--prompt", "What?", "--max-new-tokens", "1")
+        warnings = [
+            line.removeprefix("warning: ")
+            for line in run(example("d2run"), *asked).splitlines()
+            if line.startswith("warning: ")
+        ]
+        expected = outside_seen(prior, [tiles])
+        assert warnings == ([] if expected is None else [expected])
+        assert (expected is None) == (columns == 2)

@@ -30,6 +30,9 @@ void run(d2run::Arguments arguments) {
             return true;
         };
     }
+    arguments.request.on_warning = [](const std::string& problem) {
+        std::cerr << "warning: " << problem << '\n';
+    };
     const Answer answer = model.answer(images, arguments.request);
     if (arguments.json) {
         d2run::print_json(std::cout, answer);

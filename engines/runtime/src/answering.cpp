@@ -138,6 +138,13 @@ Answer answered(const Model& model, const std::vector<Tiles>& tiles, const Reque
     check_length(encoded.input_ids.size(), request.max_new_tokens, manifest.text.max_positions);
     answer.prompt_tokens = static_cast<std::int64_t>(encoded.input_ids.size());
     answer.timings.preprocessing = clock.seconds();
+    if (request.on_warning) {
+        const std::string unusual = model.outside_prior(answer.tiles);
+        if (!unusual.empty()) {
+            request.on_warning(unusual);
+        }
+        clock.seconds();
+    }
 
     const Prompt prompt = model.prompt(encoded, tiles);
     answer.timings.vision = clock.seconds();

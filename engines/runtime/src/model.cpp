@@ -61,6 +61,10 @@ Sequence Model::start() const {
     return Sequence(std::move(sequence));
 }
 
+std::string Model::outside_prior(const std::vector<std::int64_t>& tiles) const {
+    return state_->prior.outside_seen(tiles);
+}
+
 Seen Model::see(const Image& image, const Matrix& prompt) const {
     return see(prepare(image, state_->bundle.manifest().vision), prompt);
 }

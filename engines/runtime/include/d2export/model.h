@@ -81,6 +81,9 @@ struct Request {
     /// Called with each piece of the answer as it comes, on the thread of the call, never with half
     /// a character; `false` ends the answer. An exception of its passes unchanged.
     std::function<bool(std::string_view piece)> on_text;
+    /// Called before the answer if the bundle's prior was measured on no pictures such as these; an
+    /// exception of its passes unchanged.
+    std::function<void(const std::string& problem)> on_warning;
 };
 
 /// Why an answer ended.
@@ -180,6 +183,10 @@ class D2EXPORT_API Model {
     ///
     /// @throws Error the bundle has no language model.
     Sequence start() const;
+
+    /// What is unusual about pictures of so many tiles each: the bundle's prior was measured on
+    /// none such. Empty if nothing is.
+    std::string outside_prior(const std::vector<std::int64_t>& tiles) const;
 
  private:
     std::shared_ptr<const ModelState> state_;
