@@ -12,7 +12,7 @@
 #include <sstream>
 #include <vector>
 
-#include "defaults.h"
+#include "acting.h"
 #include "stand_in.h"
 
 [[noreturn]] void missing(const char* function) noexcept {
@@ -23,43 +23,6 @@
 namespace {
 
 using namespace nvinfer1;
-
-// An interface whose functions are `Functions`.
-template <typename Interface, typename Functions>
-class Acting : public Interface {
- public:
-    template <typename... Arguments>
-    explicit Acting(Arguments&&... arguments) : functions_(std::forward<Arguments>(arguments)...) {
-        this->mImpl = &functions_;
-    }
-    const Functions& functions() const { return functions_; }
-
- private:
-    Functions functions_;
-};
-
-std::string text(const Dims& dims) {
-    std::string found;
-    for (int axis = 0; axis < dims.nbDims; ++axis) {
-        found += (axis == 0 ? "" : "x") + std::to_string(dims.d[axis]);
-    }
-    return found;
-}
-
-Dims dims_from(const std::string& words) {
-    Dims dims{};
-    if (words == "-") return dims;
-    std::istringstream sizes(words);
-    for (std::string size; std::getline(sizes, size, 'x');) {
-        dims.d[dims.nbDims++] = static_cast<std::decay_t<decltype(dims.d[0])>>(std::stoll(size));
-    }
-    return dims;
-}
-
-template <typename Value>
-std::string number(Value value) {
-    return std::to_string(static_cast<long long>(value));
-}
 
 struct HostMemoryFunctions : apiv::DefaultVHostMemory {
     explicit HostMemoryFunctions(std::string bytes) : bytes_(std::move(bytes)) {}

@@ -1,0 +1,334 @@
+// Asks the stand-ins one thing, for tests/runtime_cpp/test_stand_ins.py.
+//
+//   probe CASE            of those below: calls of CUDA, with a word for each answer
+//   probe run FOLDER      runs FOLDER/engine, steps as FOLDER/steps says
+//
+// A step is a line: "profile 1"; "in NAME 1x4", whose numbers are in the file NAME; "out NAME
+// BYTES" or "ask NAME", where they go with an address or an allocator; "run", after which outputs
+// are in files; "graph", the same from a graph that is recorded and launched.
+
+#include <NvInferRuntime.h>
+#include <cuda.h>
+
+#include <cstdio>
+#include <fstream>
+#include <functional>
+#include <iostream>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "acting.h"
+#include "gpu.h"
+
+extern "C" void* createInferRuntime_INTERNAL(void* logger, std::int32_t version) noexcept;
+
+[[noreturn]] void missing(const char* function) noexcept {
+    std::fprintf(stderr, "nobody calls %s\n", function);
+    std::abort();
+}
+
+namespace {
+
+void say(const std::string& what, CUresult result) {
+    const char* name = nullptr;
+    cuGetErrorName(result, &name);
+    std::cout << what << ' ' << (name == nullptr ? "?" : name) << std::endl;
+}
+
+CUstream stream_of(CUcontext* context) {
+    CUstream stream = nullptr;
+    cuInit(0);
+    cuDevicePrimaryCtxRetain(context, 0);
+    cuCtxPushCurrent_v2(*context);
+    cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING);
+    return stream;
+}
+
+CUdeviceptr memory(std::size_t bytes) {
+    CUdeviceptr address = 0;
+    const CUresult result = cuMemAlloc_v2(&address, bytes);
+    if (result != CUDA_SUCCESS) say("memory", result);
+    return address;
+}
+
+// --- Cases: each gets a stream of a current context
+
+void read_by_host(CUstream) { std::cout << *reinterpret_cast<const volatile char*>(memory(64)); }
+
+void write_by_host(CUstream) { *reinterpret_cast<volatile char*>(memory(64)) = 1; }
+
+void copy_behind_the_end(CUstream stream) {
+    const std::vector<char> bytes(65);
+    say("copy", cuMemcpyHtoDAsync_v2(memory(64), bytes.data(), bytes.size(), stream));
+    say("wait", cuStreamSynchronize(stream));
+    say("later", cuStreamSynchronize(stream));
+}
+
+void copy_from_the_middle(CUstream stream) {
+    std::vector<char> bytes(64);
+    say("copy", cuMemcpyDtoHAsync_v2(bytes.data(), memory(64) + 1, 64, stream));
+    say("wait", cuStreamSynchronize(stream));
+}
+
+void copy_of_freed_memory(CUstream stream) {
+    std::vector<char> bytes(64);
+    const CUdeviceptr address = memory(64);
+    say("copy", cuMemcpyDtoHAsync_v2(bytes.data(), address, 64, stream));
+    say("free", cuMemFree_v2(address));
+    say("wait", cuStreamSynchronize(stream));
+}
+
+void freed_twice(CUstream) {
+    const CUdeviceptr address = memory(64);
+    say("free", cuMemFree_v2(address));
+    say("free", cuMemFree_v2(address));
+}
+
+void late_change(CUstream stream) {
+    unsigned char given = 1, found = 0, fresh = 0;
+    const CUdeviceptr address = memory(2);
+    cuMemcpyHtoDAsync_v2(address, &given, 1, stream);
+    cuMemcpyDtoHAsync_v2(&found, address, 1, stream);
+    cuMemcpyDtoHAsync_v2(&fresh, address + 1, 1, stream);
+    given = 7;
+    std::cout << int{found} << ' ';
+    cuStreamSynchronize(stream);
+    std::cout << int{found} << ' ' << int{fresh} << std::endl;
+}
+
+void other_memory(CUstream stream) {
+    char byte = 0;
+    CUdeviceptr address = 0;
+    say("none", cuMemAlloc_v2(&address, 0));
+    say("host", cuMemcpyHtoDAsync_v2(reinterpret_cast<CUdeviceptr>(&byte), &byte, 1, stream));
+    const CUdeviceptr a = memory(4);
+    say("overlap", cuMemcpyDtoDAsync_v2(a + 1, a, 2, stream));
+    say("wait", cuStreamSynchronize(stream));
+}
+
+void no_context(CUstream stream) {
+    CUcontext context = nullptr;
+    cuCtxPopCurrent_v2(&context);
+    CUdeviceptr address = 0;
+    say("memory", cuMemAlloc_v2(&address, 1));
+    say("wait", cuStreamSynchronize(stream));
+    std::thread([&] { say("thread", cuStreamSynchronize(stream)); }).join();
+    cuCtxPushCurrent_v2(context);
+    cuDevicePrimaryCtxRelease_v2(0);
+    say("released", cuStreamSynchronize(stream));
+}
+
+void recorded(CUstream stream) {
+    unsigned char given = 1, found = 0;
+    const CUdeviceptr address = memory(1);
+    CUgraph graph = nullptr;
+    CUgraphExec ready = nullptr;
+    say("begin", cuStreamBeginCapture_v2(stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL));
+    cuMemcpyHtoDAsync_v2(address, &given, 1, stream);
+    cuMemcpyDtoHAsync_v2(&found, address, 1, stream);
+    say("end", cuStreamEndCapture(stream, &graph));
+    if (graph == nullptr) return;
+    say("wait", cuStreamSynchronize(stream));
+    say("ready", cuGraphInstantiateWithFlags(&ready, graph, 0));
+    cuGraphDestroy(graph);
+    for (unsigned char value = 2; value < 4; ++value) {
+        std::cout << int{found} << ' ';
+        given = value;
+        cuGraphLaunch(ready, stream);
+        cuStreamSynchronize(stream);
+    }
+    std::cout << int{found} << std::endl;
+    cuGraphExecDestroy(ready);
+}
+
+void spoilt(CUstream stream) {
+    using Call = std::function<CUresult()>;
+    CUdeviceptr address = 0;
+    const auto attempt = [&](const char* what, CUstreamCaptureMode mode, const Call& call) {
+        CUgraph graph = nullptr;
+        cuStreamBeginCapture_v2(stream, mode);
+        say(what, call());
+        say("  end", cuStreamEndCapture(stream, &graph));
+        if (graph != nullptr) cuGraphDestroy(graph);
+    };
+    const Call allocate = [&] { return cuMemAlloc_v2(&address, 1); };
+    const Call elsewhere = [&] {
+        CUresult found = CUDA_SUCCESS;
+        std::thread([&] {
+            cuCtxPushCurrent_v2([&] {
+                CUcontext context = nullptr;
+                cuStreamGetCtx(stream, &context);
+                return context;
+            }());
+            found = allocate();
+        }).join();
+        return found;
+    };
+    attempt("wait", CU_STREAM_CAPTURE_MODE_RELAXED, [&] { return cuStreamSynchronize(stream); });
+    attempt("allocate", CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, allocate);
+    attempt("relaxed", CU_STREAM_CAPTURE_MODE_RELAXED, allocate);
+    attempt("elsewhere", CU_STREAM_CAPTURE_MODE_THREAD_LOCAL, elsewhere);
+    attempt("global", CU_STREAM_CAPTURE_MODE_GLOBAL, elsewhere);
+}
+
+void left(CUstream) {
+    void* pinned = nullptr;
+    memory(100);
+    cuMemHostAlloc(&pinned, 10, 0);
+}
+
+const std::map<std::string, void (*)(CUstream)> kCases = {
+    {"read by host", read_by_host},
+    {"write by host", write_by_host},
+    {"copy behind the end", copy_behind_the_end},
+    {"copy from the middle", copy_from_the_middle},
+    {"copy of freed memory", copy_of_freed_memory},
+    {"freed twice", freed_twice},
+    {"late change", late_change},
+    {"other memory", other_memory},
+    {"no context", no_context},
+    {"recorded", recorded},
+    {"spoilt", spoilt},
+    {"left", left},
+};
+
+// --- Engines
+
+struct Logger : nvinfer1::ILogger {
+    void log(Severity, const char* message) noexcept override {
+        std::cout << "error: " << message << std::endl;
+    }
+};
+
+struct Output : nvinfer1::IOutputAllocator {
+    void* reallocateOutput(const char*, void*, std::uint64_t size,
+                           std::uint64_t) noexcept override {
+        bytes = size;
+        address = memory(size > 0 ? size : 1);
+        return reinterpret_cast<void*>(address);
+    }
+#if NV_TENSORRT_MAJOR >= 10
+    void* reallocateOutputAsync(const char* name, void* before, std::uint64_t size,
+                                std::uint64_t alignment, cudaStream_t) override {
+        return reallocateOutput(name, before, size, alignment);
+    }
+#endif
+    void notifyShape(const char* name, const nvinfer1::Dims& dims) noexcept override {
+        std::cout << name << " is " << text(dims) << std::endl;
+    }
+    std::size_t bytes = 0;
+    CUdeviceptr address = 0;
+};
+
+class Run {
+ public:
+    Run(std::string folder, CUstream stream) : folder_(std::move(folder)), stream_(stream) {
+        runtime_.reset(static_cast<nvinfer1::IRuntime*>(
+            createInferRuntime_INTERNAL(&logger_, NV_TENSORRT_VERSION)));
+        const std::string engine = file("engine");
+        engine_.reset(runtime_->deserializeCudaEngine(engine.data(), engine.size()));
+        if (engine_ != nullptr) context_.reset(engine_->createExecutionContext());
+    }
+
+    void steps() {
+        if (context_ == nullptr) return;
+        std::ifstream lines(folder_ + "/steps");
+        for (std::string line; std::getline(lines, line);) {
+            std::istringstream words(line);
+            step(words);
+        }
+    }
+
+ private:
+    std::string file(const std::string& name) const {
+        std::ifstream stream(folder_ + "/" + name, std::ios::binary);
+        return {std::istreambuf_iterator<char>(stream), {}};
+    }
+
+    void step(std::istringstream& words) {
+        std::string verb, name, shape;
+        words >> verb;
+        if (verb == "run") return run([&] { return context_->enqueueV3(stream_); });
+        if (verb == "graph") return run([&] { return graph(); });
+        if (verb == "profile") {
+            int index = 0;
+            words >> index;
+            context_->setOptimizationProfileAsync(index, stream_);
+            return;
+        }
+        words >> name;
+        if (verb == "in") {
+            words >> shape;
+            context_->setInputShape(name.c_str(), dims_from(shape));
+            const std::string& bytes = inputs_[name] = file(name);
+            const CUdeviceptr address = memory(bytes.empty() ? 1 : bytes.size());
+            cuMemcpyHtoDAsync_v2(address, bytes.data(), bytes.size(), stream_);
+            context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(address));
+        } else if (verb == "out") {
+            Output& output = outputs_[name];
+            words >> output.bytes;
+            output.address = memory(output.bytes);
+            context_->setTensorAddress(name.c_str(), reinterpret_cast<void*>(output.address));
+            std::cout << name << " will be " << text(context_->getTensorShape(name.c_str()))
+                      << std::endl;
+        } else if (verb == "ask") {
+            context_->setOutputAllocator(name.c_str(), &outputs_[name]);
+            std::cout << name << " will be " << text(context_->getTensorShape(name.c_str()))
+                      << std::endl;
+        }
+    }
+
+    void run(const std::function<bool()>& how) {
+        if (!how()) return;
+        std::map<std::string, std::string> found;
+        for (const auto& [name, output] : outputs_) {
+            std::string& bytes = found[name];
+            bytes.resize(output.bytes);
+            cuMemcpyDtoHAsync_v2(bytes.data(), output.address, bytes.size(), stream_);
+        }
+        say("wait", cuStreamSynchronize(stream_));
+        for (const auto& [name, bytes] : found) {
+            std::ofstream(folder_ + "/" + name, std::ios::binary) << bytes;
+        }
+    }
+
+    bool graph() {
+        CUgraph graph = nullptr;
+        CUgraphExec ready = nullptr;
+        cuStreamBeginCapture_v2(stream_, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+        const bool done = context_->enqueueV3(stream_);
+        say("end", cuStreamEndCapture(stream_, &graph));
+        if (graph == nullptr) return false;
+        cuGraphInstantiateWithFlags(&ready, graph, 0);
+        say("launch", cuGraphLaunch(ready, stream_));
+        cuGraphExecDestroy(ready);
+        cuGraphDestroy(graph);
+        return done;
+    }
+
+    const std::string folder_;
+    CUstream stream_;
+    Logger logger_;
+    std::unique_ptr<nvinfer1::IRuntime> runtime_;
+    std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+    std::unique_ptr<nvinfer1::IExecutionContext> context_;
+    std::map<std::string, std::string> inputs_;
+    std::map<std::string, Output> outputs_;
+};
+
+}  // namespace
+
+int main(int count, char** words) {
+    CUcontext context = nullptr;
+    CUstream stream = stream_of(&context);
+    if (count == 3) {
+        Run(words[2], stream).steps();
+    } else {
+        kCases.at(words[1])(stream);
+    }
+    return 0;
+}
