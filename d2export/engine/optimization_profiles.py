@@ -88,7 +88,7 @@ def decoder_profiles(
     prefill = {
         "sequence": Extent(1, min(seen + USUAL_TEXT_TOKENS, limit), min(seen + TEXT_TOKENS, limit)),
         "visual_tokens": Extent(0, min(seen, limit), min(seen, limit)),
-        "images": Extent(0, 1, IMAGES),
+        "images": Extent(0, most, most) if plan.by_tile else Extent(0, 1, IMAGES),
         "words": Extent(0, min(USUAL_TEXT_TOKENS, limit), min(TEXT_TOKENS, limit)),
         "past": nothing,
         "past_kept": nothing,

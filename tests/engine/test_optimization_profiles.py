@@ -46,6 +46,13 @@ def test_a_prompt_for_importance() -> None:
     assert profile.shapes["prompt_embeds"] == Shapes((1, 896), (64, 896), (512, 896))
 
 
+def test_each_tile_may_count_as_an_image() -> None:
+    by_tile = replace(INSIDE, budget="tile")
+    prefill, decode = decoder(plan=by_tile)
+    assert prefill.shapes["image_lengths"] == Shapes((0,), (13,), (13,))
+    assert decode.shapes["image_lengths"] == Shapes((0,), (0,), (0,))
+
+
 def test_prefill_has_no_past_and_decode_no_picture() -> None:
     prefill, decode = decoder()
     assert prefill.shapes["input_ids"] == Shapes((1, 1), (1, 3392), (1, 3840))
