@@ -27,10 +27,14 @@ SPOILT = "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED"
 
 
 def probe(
-    *words: str | Path, version: str = VERSION, told: Path | None = None, **variables: str
+    *words: str | Path,
+    version: str = VERSION,
+    settings: tuple[str, ...] = (),
+    told: Path | None = None,
+    **variables: str,
 ) -> subprocess.CompletedProcess[str]:
     """What engines/runtime/tensorrt/tests/probe.cpp answers."""
-    folder = engines.build(version, "stand_in_probe")
+    folder = engines.build(version, "stand_in_probe", settings=settings)
     program = folder / "tensorrt" / "tests" / "stand_in_probe"
     known = engines.environment(folder, told, **variables)
     return subprocess.run([program, *words], env=known, capture_output=True, text=True, check=False)
@@ -101,6 +105,12 @@ def test_what_spoils_a_graph() -> None:
     assert probe("recorded", STAND_IN_REFUSES="capture").stdout.startswith(f"begin {UNSUPPORTED}")
 
 
+def test_four_threads_under_the_thread_sanitizer() -> None:
+    sanitized = ("-DD2EXPORT_SANITIZE=thread", "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1")
+    found = probe("threads", settings=sanitized)
+    assert (found.returncode, found.stdout) == (0, "200 equal\n"), found.stderr
+
+
 def test_what_is_left_is_told(tmp_path: Path) -> None:
     probe("left", told=tmp_path / "told")
     assert (tmp_path / "told").read_text() == (
@@ -132,10 +142,10 @@ class Engine:
     def step(self, *words: object) -> None:
         self._steps.append(" ".join(map(str, words)))
 
-    def run(self, told: Path | None = None, **variables: str) -> list[str]:
+    def run(self, told: Path | None = None, refuses: str = "") -> list[str]:
         """What the steps said."""
         (self.folder / "steps").write_text("\n".join(self._steps[1:]))
-        found = probe("run", self.folder, version=self.version, told=told, **variables)
+        found = probe("run", self.folder, version=self.version, told=told, STAND_IN_REFUSES=refuses)
         assert found.returncode == 0, found.stderr
         return found.stdout.splitlines()
 
@@ -249,7 +259,7 @@ def test_what_a_context_refuses(
 def test_what_is_refused_on_demand(small: Builder, tmp_path: Path, what: str, error: str) -> None:
     engine = Engine(small(), tmp_path, VERSION)
     engine.step("run")
-    assert engine.run(STAND_IN_REFUSES=what) == [f"error: {error}"]
+    assert engine.run(refuses=what) == [f"error: {error}"]
 
 
 def test_a_text_that_is_no_engine(small: Builder, tmp_path: Path) -> None:

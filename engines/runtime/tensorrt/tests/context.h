@@ -1,11 +1,14 @@
-// An execution context that refuses what a real one would, or would answer with garbage.
+// An execution context that refuses what a real one would, or would answer with garbage. What it is
+// told is in context.cpp, how it runs in enqueue.cpp.
 #pragma once
 
 #include <cuda.h>
 
 #include <atomic>
+#include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,7 +27,12 @@ struct Opened {
     nvinfer1::IGpuAllocator* allocator;
     std::unique_ptr<GpuRoom> weights;
     std::atomic<int> contexts{0};
-    std::vector<std::atomic<int>> users;  // contexts, by profile
+    std::mutex mutex;
+    std::vector<int> users;  // contexts, by profile
+
+    // Whether a context may use that profile: before TensorRT 10 one at a time.
+    bool take(std::int32_t profile);
+    void give_back(std::int32_t profile);
 };
 
 constexpr std::size_t kActivations[] = {65536, 4096};  // bytes, of the first profile and of others
@@ -76,8 +84,8 @@ struct ContextFunctions : nvinfer1::apiv::DefaultVExecutionContext {
     bool enqueueV3(cudaStream_t stream) noexcept override;
 
  private:
-    template <typename Function>
-    bool attempt(const Function& function) const;
+    // Tells the logger what was thrown.
+    bool attempt(const std::function<void()>& function) const;
     const Tensor& tensor(const char* name, bool input, bool output) const;
     void choose(std::int32_t index);
     void changed();
@@ -86,7 +94,7 @@ struct ContextFunctions : nvinfer1::apiv::DefaultVExecutionContext {
     Place input_place(const Tensor& tensor, const Sizes& known) const;
     CUdeviceptr output_place(const Tensor& tensor, const Shape& shape, CUstream stream) const;
     void check_apart(const Kernel& kernel) const;
-    void enqueue(CUstream stream);
+    void put_on(CUstream stream);
     void run_at_once(Kernel& kernel, CUstream stream);
 
     Opened& opened_;

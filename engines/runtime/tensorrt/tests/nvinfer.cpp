@@ -54,10 +54,10 @@ struct EngineFunctions : apiv::DefaultVCudaEngine {
                   allocator,
                   nullptr,
                   {},
+                  {},
                   {}},
           engines_(engines) {
-        opened_.users =
-            std::vector<std::atomic<int>>(static_cast<std::size_t>(opened_.text->profiles));
+        opened_.users.resize(static_cast<std::size_t>(opened_.text->profiles));
         opened_.computation = std::make_shared<Computation>(*opened_.text);
         opened_.weights = std::make_unique<stand_in::GpuRoom>(allocator, kWeights);
         ++engines_;
