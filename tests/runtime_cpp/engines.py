@@ -166,9 +166,9 @@ def engine_text(
 
 def _kept(plan: Plan, tokens: int, inputs: Collection[str]) -> dict[str, str]:
     """How many tokens stay, as a plugin tells it before a run."""
-    keep, permille = plan.parameters.keep, plan.parameters.keep_permille
     if not plan.selector.counted:
         return dict.fromkeys(("kept", "surviving", "total_kept"), "?")
+    keep, permille = plan.parameters.keep, plan.parameters.keep_permille
     images = "images" if "image_lengths" in inputs else "1"
     of_prompt = f"{images}:{keep}:*" if keep else f"{images}:visual_tokens:{permille}:*:1000:/:max"
     of_picture = str(keep) if keep else f"1:tiles:{tokens * permille}:*:1000:/:max"

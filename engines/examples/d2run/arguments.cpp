@@ -49,6 +49,8 @@ const std::map<std::string, Take> kOptions{
                      auto& value) { to.onnx_runtime.threads = number<int>(option, value); }},
     {"--onnxruntime", [](auto& to, auto&, auto& value) { to.onnx_runtime.library = value; }},
     {"--custom-ops", [](auto& to, auto&, auto& value) { to.onnx_runtime.custom_ops = value; }},
+    {"--repeat",
+     [](auto& to, auto& option, auto& value) { to.repeat = number<int>(option, value); }},
     {"--nvinfer", [](auto& to, auto&, auto& value) { to.tensorrt.library = value; }},
     {"--plugin", [](auto& to, auto&, auto& value) { to.tensorrt.plugin = value; }},
     {"--device",
@@ -85,6 +87,7 @@ const char* const kUsage =
     "  --cuda-graphs N      decode steps that are kept as CUDA graphs (0)\n"
     "  --null               compute nothing: what the host costs\n"
     "  --manifest-only      do not compare files with their SHA-256\n"
+    "  --repeat N           ask so many times, and tell of the last (1)\n"
     "  --json               the answer, its tokens, the kept visual tokens and times as JSON\n";
 
 Arguments read(int count, char** arguments) {
@@ -103,6 +106,10 @@ Arguments read(int count, char** arguments) {
         } else {
             found.bundle = argument;
         }
+    }
+    if (found.repeat < 1) {
+        throw bad_input("--repeat is " + std::to_string(found.repeat) + ", expected at least 1",
+                        "See d2run --help.");
     }
     if (!found.help && (found.bundle.empty() || found.images.empty())) {
         throw bad_input(found.bundle.empty() ? "BUNDLE is missing" : "--image is missing",

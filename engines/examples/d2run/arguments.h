@@ -15,6 +15,7 @@ struct Arguments {
     d2export::runtime::OnnxRuntimeOptions onnx_runtime;
     d2export::runtime::TensorRtOptions tensorrt;
     bool engines = false;
+    int repeat = 1;
     bool null_backend = false;
     bool manifest_only = false;
     bool json = false;

@@ -24,6 +24,9 @@ void run(d2run::Arguments arguments) {
     for (const std::string& path : arguments.images) {
         images.push_back(read_image(path));
     }
+    for (int before = 1; before < arguments.repeat; ++before) {
+        model.answer(images, arguments.request);
+    }
     if (!arguments.json) {
         arguments.request.on_text = [](std::string_view piece) {
             std::cout << piece << std::flush;

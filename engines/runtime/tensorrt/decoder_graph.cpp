@@ -86,6 +86,9 @@ class Graph final : public DecoderGraph {
         const bool one_more = input.input_ids.count == 1 && past.lengths[0] > 0;
         lane->use(std::min(one_more ? kDecode : kPrefill, engine_.profiles() - 1));
         const bool records = one_more && lane->recorded().wanted();
+        if (!one_more) {
+            lane->recorded().begin();
+        }
         if (records) {
             describe(past);
             const Recorded* const recorded = lane->recorded().find(past.key);
@@ -156,6 +159,7 @@ class Graph final : public DecoderGraph {
         lane.enqueue();
         std::optional<RecordedStep> step;
         if (record && lane.recorded().has_room()) {
+            lane.stream().wait();  // a context runs on one stream at a time
             step.emplace(lane.record());
         }
         if (!outputs.logits->known() || (outputs.positions && !outputs.positions->known())) {

@@ -54,6 +54,11 @@ Engine::Engine(std::shared_ptr<const Machine> machine, const Bundle& bundle,
     check_tensors(spec);
 }
 
+Engine::~Engine() {
+    const Current current(gpu());
+    engine_.reset();  // in the CUDA context that it was made in
+}
+
 Error Engine::failure(const std::string& what) const {
     return misfit("TensorRT " + machine_->library->version() + " cannot " + what + " the engine " +
                       path_ + Log::only().why(),

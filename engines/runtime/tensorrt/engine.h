@@ -37,6 +37,9 @@ class Engine {
     // Throws an Error: there is no engine, it does not fit this machine, or is not of that graph.
     Engine(std::shared_ptr<const Machine> machine, const Bundle& bundle, const std::string& graph,
            const GraphSpec& spec);
+    ~Engine();
+    Engine(const Engine&) = delete;
+    Engine& operator=(const Engine&) = delete;
 
     const Machine& machine() const { return *machine_; }
     const Gpu& gpu() const { return *machine_->gpu; }

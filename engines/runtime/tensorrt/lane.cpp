@@ -74,6 +74,11 @@ Lane::Lane(const Engine& engine)
     }
 }
 
+Lane::~Lane() {
+    const Current current(engine_.gpu());
+    contexts_.clear();  // in the CUDA context that they were made in
+}
+
 void Lane::use(int profile) { profile_ = profile; }
 
 void Lane::set(std::size_t tensor, const Given& given) {

@@ -41,6 +41,9 @@ class Lane {
  public:
     // While the GPU is current. Throws an Error: TensorRT makes no context, or there is no memory.
     explicit Lane(const Engine& engine);
+    ~Lane();
+    Lane(const Lane&) = delete;
+    Lane& operator=(const Lane&) = delete;
 
     const Stream& stream() const { return stream_; }
     RecordedSteps& recorded() { return recorded_; }

@@ -37,7 +37,8 @@ Function* symbol(void* library, const char* name) {
 }  // namespace
 
 Library::Library(const std::string& path, const std::string& plugin,
-                 std::shared_ptr<const Source> memory) {
+                 std::shared_ptr<const Source> memory)
+    : memory_(std::move(memory)) {
     void* const library = opened(path.empty() ? library_name() : path);
     const std::int32_t number = symbol<std::int32_t()>(library, "getInferLibVersion")();
     version_ = version_text(number);
@@ -56,13 +57,18 @@ Library::Library(const std::string& path, const std::string& plugin,
         throw misfit("TensorRT " + version_ + " makes no runtime" + log.why(),
                      "Is the driver new enough for this TensorRT? d2export doctor says.");
     }
-    if (memory->callers() != nullptr) {
-        allocator_ = allocator_of(memory->callers());
+    if (memory_->callers() != nullptr) {
+        allocator_ = allocator_of(memory_->callers());
         runtime_->setGpuAllocator(allocator_.get());
     }
     if (!plugin.empty()) {
         load_plugin(library, plugin);
     }
+}
+
+Library::~Library() {
+    const Current current(memory_->gpu());
+    runtime_.reset();  // in the CUDA context that it was made in
 }
 
 // The registry belongs to the process: a library that was loaded before is in it.

@@ -13,21 +13,20 @@ void RecordedStep::launch(const Stream& stream) const {
     gpu_->check(gpu_->driver().graph_launch(ready_, stream.get()), "replay a decode step");
 }
 
-const Recorded* RecordedSteps::find(const std::vector<std::int64_t>& key) {
-    const auto found = steps_.find(key);
-    if (found == steps_.end()) {
-        ++missed_;
-        return nullptr;
+void RecordedSteps::begin() {
+    constexpr std::size_t kPatience = 2;
+    useless_ = missed_ && !found_ ? useless_ + 1 : 0;
+    missed_ = found_ = false;
+    if (useless_ >= kPatience && !has_room()) {
+        steps_.clear();
+        useless_ = 0;
     }
-    missed_ = 0;
-    return &found->second;
 }
 
-bool RecordedSteps::has_room() {
-    if (steps_.size() >= most_ && missed_ > most_) {
-        steps_.clear();
-    }
-    return steps_.size() < most_;
+const Recorded* RecordedSteps::find(const std::vector<std::int64_t>& key) {
+    const auto found = steps_.find(key);
+    (found == steps_.end() ? missed_ : found_) = true;
+    return found == steps_.end() ? nullptr : &found->second;
 }
 
 void RecordedSteps::add(const std::vector<std::int64_t>& key, Recorded recorded) {

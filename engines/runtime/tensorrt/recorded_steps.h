@@ -42,16 +42,18 @@ class RecordedSteps {
     bool wanted() const { return most_ > 0; }
     // The step of those addresses and lengths; null if it was not recorded.
     const Recorded* find(const std::vector<std::int64_t>& key);
-    // Whether there is room for another one. When there was none for as many steps as are kept, all
-    // are forgotten: sequences have other lengths by now.
-    bool has_room();
+    // A sequence begins. When two had no use of what is kept, and there was no room for their own
+    // steps, all are forgotten: sequences have other lengths by now.
+    void begin();
+    bool has_room() const { return steps_.size() < most_; }
     void add(const std::vector<std::int64_t>& key, Recorded recorded);
     // Memory that they use has moved.
     void clear() { steps_.clear(); }
 
  private:
     std::size_t most_;
-    std::size_t missed_ = 0;  // in a row
+    std::size_t useless_ = 0;              // sequences in a row
+    bool missed_ = false, found_ = false;  // by this one
     std::map<std::vector<std::int64_t>, Recorded> steps_;
 };
 
