@@ -5,7 +5,8 @@
 //
 // A step is a line: "profile 1"; "in NAME 1x4", whose numbers are in the file NAME; "out NAME
 // BYTES" or "ask NAME", where they go with an address or an allocator; "run", after which outputs
-// are in files; "graph", the same from a graph that is recorded and launched.
+// are in files; "graph", the same from a graph that is recorded and launched; "another", after
+// which all that follows is for a new context, beside the old one.
 
 #include <NvInferRuntime.h>
 #include <cuda.h>
@@ -97,6 +98,11 @@ class Run {
         words >> verb;
         if (verb == "run") return run([&] { return context_->enqueueV3(stream_); });
         if (verb == "graph") return run([&] { return graph(); });
+        if (verb == "another") {
+            others_.push_back(std::move(context_));
+            context_.reset(engine_->createExecutionContext());
+            return;
+        }
         if (verb == "profile") {
             int index = 0;
             words >> index;
@@ -158,6 +164,7 @@ class Run {
     Logger logger_;
     std::unique_ptr<nvinfer1::IRuntime> runtime_;
     std::unique_ptr<nvinfer1::ICudaEngine> engine_;
+    std::vector<std::unique_ptr<nvinfer1::IExecutionContext>> others_;
     std::unique_ptr<nvinfer1::IExecutionContext> context_;
     std::map<std::string, std::string> inputs_;
     std::map<std::string, Output> outputs_;
