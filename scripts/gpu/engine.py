@@ -13,7 +13,10 @@ unless --plugin names the first.
    layer 2: a prompt with 3,328 visual tokens of which a tenth stays, and one of the same length
    without visual tokens, which the same engine does not prune. The line through two slices gives
    all layers.
-3. both in FP16 and INT8 with random weights, compared with PyTorch in float32 on the GPU. INT8
+3. the trained `pocket`, whole, by the C++ runtime's d2run beside Python on the CPU: the same visual
+   tokens, the same answers; a decode step with and without CUDA graphs. d2run is compiled here
+   unless --d2run names it.
+4. 1 and 2 in FP16 and INT8 with random weights, compared with PyTorch in float32 on the GPU. INT8
    needs --images, real pictures to calibrate on.
 
 What cannot be run says why, and the rest goes on. Exit code 0: all that ran passed; 1: a check
@@ -38,6 +41,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import engine_pytorch
+import engine_runtime
 from engine_parts import (
     Arrays,
     make_bundle,
@@ -61,6 +65,7 @@ from engine_table import (
     whole,
 )
 
+from d2export.bundle.engine_records import Gpu
 from d2export.bundle.folder import Bundle
 from d2export.engine.atomic_file import write_whole
 from d2export.engine.build_options import BuildOptions
@@ -238,6 +243,28 @@ def whole_prefill(
     return Prefill(pruned, unpruned, slices[max(slices)].selection)
 
 
+def bench_runtime(bench: Bench, gpu: Gpu, d2run: Callable[[], Path]) -> None:
+    """Check and time the C++ runtime, with engines in FP16.
+
+    Args:
+        gpu: that builds and runs them.
+        d2run: makes the program, or finds it.
+    """
+    what, precision = f"{engine_runtime.MODEL} by the C++ runtime", "fp16"
+    with bench.part(what, precision):
+        program = d2run()
+        bundle = engine_runtime.whole_model(bench.folder / "runtime" / precision, precision)
+        engines = {graph: bench.engine(bundle, graph) for graph in ("vision", "decoder")}
+        engine_runtime.record(bundle, engines, bench.runner, bench.target.name, gpu)
+        found = engine_runtime.compare(program, bundle, bench.runner)
+        bench.findings.rows += [
+            Row(f"{what} beside Python", precision, passed=found.passed, note=found.text),
+            Row(f"{what}: vision", precision, found.vision_ms),
+            Row(f"{what}: prefill", precision, found.prefill_ms),
+            Row(f"{what}: a decode step", precision, found.step_ms, found.graph_step_ms),
+        ]
+
+
 def run(bench: Bench, model: str, layers: list[int], precisions: list[str]) -> None:
     """Everything, in order; goals at the end."""
     eager = bench.pytorch(f"{model} vision", lambda: engine_pytorch.vision_call(preset(model)))
@@ -273,6 +300,7 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--libraries", type=Path, help="folder of TensorRT's libraries")
     parser.add_argument("--headers", type=Path, help="folder of NvInfer.h and NvOnnxParser.h")
     parser.add_argument("--plugin", type=Path, help="libd2export_plugin.so for this GPU")
+    parser.add_argument("--d2run", type=Path, help="d2run, compiled for this TensorRT")
     parser.add_argument("--images", type=Path, help="pictures for INT8 scales")
     parser.add_argument("--model", default="internvl2.5-8b")
     parser.add_argument("--layers", type=int, nargs="+", default=[4, 8], metavar="N")
@@ -280,6 +308,12 @@ def arguments_of(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="keep bundles and engines here")
     parser.add_argument("--json", type=Path, metavar="FILE")
     return parser.parse_args(words)
+
+
+def this_gpu() -> Gpu:
+    """As CUDA describes it."""
+    facts = torch.cuda.get_device_properties(0)
+    return Gpu(facts.name, (facts.major, facts.minor), facts.total_memory)
 
 
 def main() -> int:
@@ -305,6 +339,14 @@ def main() -> int:
         }
         findings = Findings(machine)
         bench = Bench(runner, target("auto"), arguments.images, folder, findings)
+        bench_runtime(
+            bench,
+            this_gpu(),
+            lambda: (
+                arguments.d2run
+                or engine_runtime.d2run_program(runner, arguments.headers, folder / "built")
+            ),
+        )
         run(bench, arguments.model, arguments.layers, arguments.precision)
     print(findings.text())
     if arguments.json:

@@ -57,6 +57,8 @@ class Runner(Protocol):
 
     version: Version
     name: str
+    nvinfer: Path | None  # its library; None: the system finds it
+    plugin: Path | None
 
     def build(self, plan: EnginePlan, target: Target, onnx: Path, engine: Path) -> None:
         """Write the engine of a plan."""
@@ -79,11 +81,14 @@ class ToolRunner:
 
     def __init__(self, program: Path, libraries: Path | None, plugin: Path | None) -> None:
         self._program = program
+        self.plugin = plugin
         self._places = [] if libraries is None else ["--libraries", str(libraries)]
         self._plugin = [] if plugin is None else ["--plugin", str(plugin)]
         said = self._call("--version")
         self.version: Version = parse_version(said.split()[-1])
         self.name = f"TensorRT {version_text(self.version)} or newer, its libraries alone"
+        library = f"libnvinfer.so.{self.version[0]}"
+        self.nvinfer = None if libraries is None else libraries / library
 
     def build(self, plan: EnginePlan, target: Target, onnx: Path, engine: Path) -> None:
         """By `d2export-engine build`."""
@@ -137,7 +142,8 @@ class PackageRunner:
     """TensorRT's Python module, with torch's memory and streams."""
 
     def __init__(self, trt: Any, plugin: Path | None) -> None:
-        self._trt, self._plugin = trt, plugin
+        self._trt, self.plugin = trt, plugin
+        self.nvinfer = loaded_nvinfer()
         self._logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(self._logger)
         self.version = version_of(trt)
@@ -146,7 +152,7 @@ class PackageRunner:
     def build(self, plan: EnginePlan, target: Target, onnx: Path, engine: Path) -> None:
         """By `d2export.engine.tensorrt`; it loads the plugin, too."""
         progress = Progress(level="quiet")
-        build_engine(self._trt, plan, onnx, engine, library=self._plugin, progress=progress)
+        build_engine(self._trt, plan, onnx, engine, library=self.plugin, progress=progress)
 
     def run(self, engine: Path, inputs: Arrays) -> Arrays:
         """Once, on torch's stream."""
@@ -218,6 +224,13 @@ class PackageRunner:
             torch.cuda.current_stream().synchronize()
         del profiler
         return {name: statistics.median(found) for name, found in times.items()}
+
+
+def loaded_nvinfer() -> Path | None:
+    """The libnvinfer that this process has open."""
+    mapped = (line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines())
+    found = [Path(name) for name in mapped if "/libnvinfer.so" in name]
+    return found[0] if found else None
 
 
 # --- Finding one ----------------------------------------------------------------------------------

@@ -19,22 +19,23 @@ def program(name: str, folder: Path = BUILD, settings: tuple[str, ...] = ()) -> 
 
 
 @cache
-def installed() -> Path:
+def installed(build: Path = BUILD) -> Path:
     """The prefix that the library is installed to, with headers and CMake's package."""
-    make("d2export_runtime", "d2export_runtime_static")
-    with (BUILD / ".lock").open("w") as lock:
+    prefix = PREFIX if build == BUILD else build.with_name(f"{build.name}-prefix")
+    make("d2export_runtime", "d2export_runtime_static", folder=build)
+    with (build / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for component in ("runtime", "development"):
-            run("cmake", "--install", BUILD, "--prefix", PREFIX, "--component", component)
-    return PREFIX
+            run("cmake", "--install", build, "--prefix", prefix, "--component", component)
+    return prefix
 
 
 @cache
-def example(name: str) -> Path:
+def example(name: str, build: Path = BUILD) -> Path:
     """An example, built against the prefix alone."""
-    prefix, folder = installed(), BUILD / "examples" / name
+    prefix, folder = installed(build), build / "examples" / name
     folder.mkdir(parents=True, exist_ok=True)
-    with (BUILD / ".lock").open("w") as lock:
+    with (build / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         run("cmake", "-S", EXAMPLES / name, "-B", folder, f"-DCMAKE_PREFIX_PATH={prefix}")
         run("cmake", "--build", folder)
