@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -54,6 +55,17 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Builder:
         return made[name]
 
     return build
+
+
+@pytest.fixture(scope="session")
+def prior(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A prior for `small`, which saw pictures of 2 to 4 tiles alone."""
+    slots = {"tile": [1.0, 2.0, 0.5, 1.0], "thumbnail": [1.0, 1.0, 2.0, 1.0]}
+    provenance = {"tiles_per_image": [2, 4]}
+    document = {"format": "d2export-prior", "version": 1, "provenance": provenance, "slots": slots}
+    file = tmp_path_factory.mktemp("prior") / "prior.json"
+    file.write_text(json.dumps(document))
+    return file
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from tests.runtime_cpp.drivers import build
 
 FINISH = ("stop", "length", "cancelled")
 _OnText = ctypes.CFUNCTYPE(c_int32, c_void_p, POINTER(ctypes.c_char), c_size_t)
+_OnWarning = ctypes.CFUNCTYPE(None, c_void_p, c_char_p)
 
 
 class _Options(Structure):
@@ -48,8 +49,13 @@ class _Request(Structure):
         ("top_p", c_double),
         ("seed", c_uint64),
         ("on_text", _OnText),
+        ("on_warning", _OnWarning),
         ("user", c_void_p),
     ]
+
+
+class _Timings(Structure):
+    _fields_ = [(name, c_double) for name in ("preprocessing", "vision", "prefill", "decode")]
 
 
 class Refusal(Exception):
@@ -68,6 +74,7 @@ class Answer:
     tokens: tuple[int, ...]
     finish: str
     kept: tuple[tuple[int, ...], ...]
+    seconds: tuple[float, ...]  # of preprocessing, vision, prefill, decode
 
 
 def onnxruntime_library() -> str:
@@ -95,6 +102,7 @@ def library() -> ctypes.CDLL:
     found.d2export_version.restype = c_char_p
     found.d2export_answer_tokens.restype = POINTER(c_int64)
     found.d2export_answer_kept.restype = POINTER(c_int32)
+    found.d2export_answer_timings.restype = _Timings
     return found
 
 
@@ -139,6 +147,7 @@ class Model:
         top_p: float = 0.0,
         seed: int = 0,
         on_text: Callable[[str], bool] | None = None,
+        on_warning: Callable[[str], None] | None = None,
     ) -> Answer:
         """An answer; `on_text` is called with each piece, and ends it with False."""
 
@@ -146,9 +155,14 @@ class Model:
             assert on_text is not None
             return on_text(ctypes.string_at(piece, size).decode())  # type: ignore[arg-type]
 
+        def warn(_: object, problem: bytes) -> None:
+            assert on_warning is not None
+            on_warning(problem.decode())
+
         request = _Request(
             max_new_tokens, system.encode() if system else None, temperature, top_k, top_p, seed,
             _OnText(call) if on_text else _OnText(),
+            _OnWarning(warn) if on_warning else _OnWarning(),
         )  # fmt: skip
         pictures = (c_void_p * max(1, len(images)))()
         answer = c_void_p()
@@ -179,4 +193,6 @@ def _answer(answer: c_void_p, images: int) -> Answer:
         kept.append(tuple(indices[: count.value]))
     text = library().d2export_answer_text(answer).decode()
     finish = FINISH[library().d2export_answer_finish(answer)]
-    return Answer(text, tuple(tokens), finish, tuple(kept))
+    timings = library().d2export_answer_timings(answer)
+    seconds = tuple(getattr(timings, name) for name, _ in _Timings._fields_)
+    return Answer(text, tuple(tokens), finish, tuple(kept), seconds)

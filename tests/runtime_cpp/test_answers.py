@@ -94,6 +94,20 @@ def test_the_stream_adds_up_and_can_be_stopped(pocket: Path, scenes: Scenes) -> 
     assert stopped.text == pieces[0]
 
 
+def test_what_an_answer_took(pocket: Path, scenes: Scenes) -> None:
+    preprocessing, vision, prefill, decode = Model(pocket).ask([scenes[0][0]], scenes[0][1]).seconds
+    assert 0 < preprocessing < vision + prefill + decode
+    assert min(vision, prefill, decode) > 0
+
+
+def test_the_prior_warns(small: Builder, prior: Path, scenes: Scenes) -> None:
+    said: list[str] = []
+    model = Model(small(prior=str(prior)))
+    picture, prompt = scenes[0]  # 3 x 3 tiles of this model, and their thumbnail
+    model.ask([picture], prompt, max_new_tokens=1, on_warning=said.append)
+    assert said == ["the prior was calibrated on pictures of 2 to 4 tiles; here is one of 10"]
+
+
 def test_the_native_op(pocket: Path, scenes: Scenes) -> None:
     library = custom_op.library("cpu")
     if library is None:

@@ -139,13 +139,8 @@ def test_d2run_names_onnx_runtime_when_it_is_missing(pocket: Path) -> None:
     assert "cannot open ONNX Runtime: /no/such.so" in run(example("d2run"), pocket, *asked, code=3)
 
 
-def test_pictures_unlike_those_of_the_prior(small: Builder, tmp_path: Path) -> None:
-    slots = {"tile": [1.0, 2.0, 0.5, 1.0], "thumbnail": [1.0, 1.0, 2.0, 1.0]}
-    provenance = {"tiles_per_image": [2, 4]}
-    document = {"format": "d2export-prior", "version": 1, "provenance": provenance, "slots": slots}
-    (tmp_path / "prior.json").write_text(json.dumps(document))
-    bundle = small(prior=str(tmp_path / "prior.json"))
-    prior = read_prior(tmp_path / "prior.json", 4)
+def test_pictures_unlike_those_of_the_prior(small: Builder, prior: Path, tmp_path: Path) -> None:
+    bundle = small(prior=str(prior))
     for columns, tiles in ((1, 1), (2, 3), (5, 6)):
         picture = tmp_path / f"{columns}.png"
         PIL.Image.new("RGB", (columns * 56, 56)).save(picture)
@@ -155,6 +150,6 @@ def test_pictures_unlike_those_of_the_prior(small: Builder, tmp_path: Path) -> N
             for line in run(example("d2run"), *asked).splitlines()
             if line.startswith("warning: ")
         ]
-        expected = outside_seen(prior, [tiles])
+        expected = outside_seen(read_prior(prior, 4), [tiles])
         assert warnings == ([] if expected is None else [expected])
         assert (expected is None) == (columns == 2)

@@ -189,6 +189,7 @@ def test_visual_tokens_stay_on_the_gpu(
         ("on-device",),
         ("memory",),
         ("c",),
+        ("c", "memory"),
         ("c", "stream", "on-device", "graphs=16"),
         ("stream", "on-device", "memory", "graphs=16"),
     ],

@@ -9,7 +9,7 @@ set(CPACK_PACKAGE_CONTACT "The d2export authors")
 set(CPACK_PACKAGE_DESCRIPTION_SUMMARY
     "Runs multimodal LLMs with visual-token pruning from C++ and C")
 set(CPACK_PACKAGE_DESCRIPTION "d2export::runtime opens the bundles that d2export writes and answers \
-questions about pictures with ONNX Runtime, which is not part of this package.")
+questions about pictures with ONNX Runtime or TensorRT, which are not part of this package.")
 set(CPACK_RESOURCE_FILE_LICENSE ${CMAKE_CURRENT_SOURCE_DIR}/../../LICENSE)
 set(CPACK_STRIP_FILES ON)
 set(CPACK_THREADS 0)

@@ -62,6 +62,21 @@ Pointer needed(Pointer pointer, const char* name) {
 
 std::string text_or_nothing(const char* text) { return text == nullptr ? "" : text; }
 
+// Memory that C functions give.
+class Given final : public runtime::DeviceMemory {
+ public:
+    explicit Given(const d2export_tensorrt& engines)
+        : allocate_(engines.allocate), release_(engines.release), user_(engines.user) {}
+
+    void* allocate(std::size_t bytes) noexcept override { return allocate_(user_, bytes); }
+    void release(void* memory) noexcept override { release_(user_, memory); }
+
+ private:
+    void* (*allocate_)(void*, std::size_t);
+    void (*release_)(void*, void*);
+    void* user_;
+};
+
 std::unique_ptr<runtime::Backend> backend_of(const d2export_options& given) {
     if (given.tensorrt == nullptr) {
         runtime::OnnxRuntimeOptions settings;
@@ -78,6 +93,12 @@ std::unique_ptr<runtime::Backend> backend_of(const d2export_options& given) {
     settings.cuda_graphs = engines.cuda_graphs;
     settings.stream = engines.stream;
     settings.host_code = engines.host_code != 0;
+    if ((engines.allocate == nullptr) != (engines.release == nullptr)) {
+        throw runtime::bad_input("of allocate and release one is NULL", "Pass both or neither.");
+    }
+    if (engines.allocate != nullptr) {
+        settings.memory = std::make_shared<Given>(engines);
+    }
     return runtime::tensorrt(settings);
 }
 
@@ -107,6 +128,12 @@ runtime::Request request_of(const char* prompt, const d2export_request& given) {
         const auto on_text = given.on_text;
         request.on_text = [on_text, user = given.user](std::string_view piece) {
             return on_text(user, piece.data(), piece.size()) != 0;
+        };
+    }
+    if (given.on_warning != nullptr) {
+        const auto on_warning = given.on_warning;
+        request.on_warning = [on_warning, user = given.user](const std::string& unusual) {
+            on_warning(user, unusual.c_str());
         };
     }
     return request;
@@ -203,6 +230,11 @@ void d2export_answer_free(d2export_answer* answer) {
 
 const char* d2export_answer_text(const d2export_answer* answer) {
     return answer->answer.text.c_str();
+}
+
+d2export_timings d2export_answer_timings(const d2export_answer* answer) {
+    const runtime::Timings& timings = answer->answer.timings;
+    return {timings.preprocessing, timings.vision, timings.prefill, timings.decode};
 }
 
 d2export_finish d2export_answer_finish(const d2export_answer* answer) {

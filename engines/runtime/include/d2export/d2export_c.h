@@ -46,6 +46,14 @@ typedef struct d2export_tensorrt {
     int32_t cuda_graphs; /**< decode steps that are kept as CUDA graphs; 0 for none */
     void* stream;        /**< a cudaStream_t that outlives the model; NULL for streams of its own */
     int32_t host_code;   /**< not 0: code inside engines may run on the CPU */
+    /**
+     * Where all memory on the GPU comes from, TensorRT's own included; both NULL for CUDA. Called
+     * from any thread. `allocate` answers `bytes` (at least 1) aligned to 256, or NULL if there are
+     * none; `release` takes back what it answered, which no work uses any more.
+     */
+    void* (*allocate)(void* user, size_t bytes);
+    void (*release)(void* user, void* memory);
+    void* user; /**< handed to both; it outlives the model */
 } d2export_tensorrt;
 
 /** How a bundle is opened. All zeros are the defaults: `d2export_options options = {0};` */
@@ -71,7 +79,10 @@ typedef struct d2export_request {
      * for none.
      */
     int32_t (*on_text)(void* user, const char* piece, size_t size);
-    void* user; /**< handed to on_text */
+    /** Called before the answer if the bundle's prior saw no pictures such as these; NULL for none.
+     */
+    void (*on_warning)(void* user, const char* problem);
+    void* user; /**< handed to on_text and on_warning */
 } d2export_request;
 
 /** The version of this library, such as "0.1.0". */
@@ -135,6 +146,14 @@ D2EXPORT_API void d2export_answer_free(d2export_answer* answer);
 
 /** The text of an answer, as long as that lives. */
 D2EXPORT_API const char* d2export_answer_text(const d2export_answer* answer);
+
+/** Seconds that the stages of an answer took; `decode` is of all tokens but the first. */
+typedef struct d2export_timings {
+    double preprocessing, vision, prefill, decode;
+} d2export_timings;
+
+/** What an answer took. */
+D2EXPORT_API d2export_timings d2export_answer_timings(const d2export_answer* answer);
 
 /** Why it ended. */
 D2EXPORT_API d2export_finish d2export_answer_finish(const d2export_answer* answer);

@@ -165,11 +165,20 @@ void c(d2export_status status) {
 }
 
 void ask_in_c(const char* bundle, const char* plugin, const std::vector<Question>& questions,
-              const Options& options, Device* device) {
+              const Options& options, Device* device, Own* own) {
     d2export_tensorrt engines{};
     engines.plugin = plugin;
     engines.cuda_graphs = value_of(options, "graphs", 0);
     engines.stream = options.count("stream") > 0 ? device->stream() : nullptr;
+    if (own != nullptr) {
+        engines.allocate = [](void* user, std::size_t bytes) {
+            return static_cast<Own*>(user)->allocate(bytes);
+        };
+        engines.release = [](void* user, void* memory) {
+            static_cast<Own*>(user)->release(memory);
+        };
+        engines.user = own;
+    }
     d2export_options given{};
     given.tensorrt = &engines;
     d2export_model* model = nullptr;
@@ -242,7 +251,7 @@ void run(const char* bundle, const char* plugin, const Options& options) {
     Device* const pictures = options.count("on-device") > 0 ? device.get() : nullptr;
     const auto own = options.count("memory") > 0 ? std::make_shared<Own>() : nullptr;
     if (options.count("c") > 0) {
-        ask_in_c(bundle, plugin, questions, options, device.get());
+        ask_in_c(bundle, plugin, questions, options, device.get(), own.get());
     } else {
         TensorRtOptions settings;
         settings.plugin = plugin;
