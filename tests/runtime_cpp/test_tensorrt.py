@@ -22,6 +22,7 @@ from d2export.runtime.vision import VisionRunner
 from tests.runtime_cpp import engines
 from tests.runtime_cpp.conftest import Builder
 from tests.runtime_cpp.drivers import ROOT
+from tests.runtime_cpp.programs import example
 
 Questions = Sequence[tuple[Path, str]]
 NEW = "10.3"
@@ -252,6 +253,24 @@ def test_other_lengths_take_the_place_of_what_is_not_wanted_any_more(
     found = asked(bundle, questions, "graphs=2")
     assert found.answers == by_python(pocket, questions)
     assert found.counts["graph launches"] > 0
+
+
+def test_a_camera_asks_frame_after_frame(pocket: Path, scenes: Questions, tmp_path: Path) -> None:
+    bundle = with_engines(pocket, tmp_path)
+    frames, prompt = tmp_path / "frames", scenes[0][1]
+    frames.mkdir()
+    for i in range(3):
+        shutil.copy(scenes[0][0], frames / f"{i}.png")
+    folder = engines.build(NEW, "d2export_runtime", "d2export_runtime_static")
+    words = [example("camera", folder), bundle, frames, prompt, "--tensorrt"]
+    command = [*map(str, words), "--plugin", plugin_of(bundle)]
+    told = tmp_path / "told.txt"
+    environment = engines.environment(folder, told)
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    answer = Generator(read_bundle(pocket), threads=1).answer([scenes[0][0]], prompt)
+    assert said.stdout.splitlines()[1::2] == [f"  {answer.text}"] * 3
+    # Steps of the second and third frame are replayed: TensorRT is asked for those of the first.
+    assert told.read_text().count("enqueue decoder 1") == len(answer.tokens) - 1
 
 
 # Threads

@@ -15,12 +15,15 @@ const char* const kUsage =
     "    --follow              wait for more frames in FOLDER\n"
     "    --gstreamer PIPELINE  frames of a camera, such as \"v4l2src\"; the newest is answered\n"
     "    --show FOLDER         write each frame as a PNG, the answer and what it cost drawn over\n"
-    "    --display PIPELINE    send the same to GStreamer, such as \"autovideosink\"";
+    "    --display PIPELINE    send the same to GStreamer, such as \"autovideosink\"\n"
+    "    --tensorrt            run the bundle's engines instead of its ONNX graphs\n"
+    "    --plugin FILE         libd2export_plugin.so, for engines that were built with it";
 
 const std::map<std::string, std::string Arguments::*> kOptions{
     {"--gstreamer", &Arguments::pipeline},
     {"--show", &Arguments::show},
     {"--display", &Arguments::display},
+    {"--plugin", &Arguments::plugin},
 };
 
 }  // namespace
@@ -32,6 +35,8 @@ Arguments read(int count, char** arguments) {
         const std::string word = arguments[i];
         if (word == "--follow") {
             found.follow = true;
+        } else if (word == "--tensorrt") {
+            found.engines = true;
         } else if (const auto option = kOptions.find(word); option != kOptions.end()) {
             if (i + 1 == count || *arguments[i + 1] == '\0') {
                 throw bad_input(word + " has no value", kUsage);

@@ -13,9 +13,11 @@ struct Arguments {
     std::string pipeline;  // GStreamer's description of what gives frames
     bool follow = false;
     d2export::runtime::Request request;
-    std::string library;  // libonnxruntime.so; empty for the one that the system finds
-    std::string show;     // a folder for pictures with what was answered; empty for none
-    std::string display;  // GStreamer's description of what takes them; empty for none
+    std::string library;   // libonnxruntime.so; empty for the one that the system finds
+    bool engines = false;  // TensorRT's instead
+    std::string plugin;    // for these; empty for none
+    std::string show;      // a folder for pictures with what was answered; empty for none
+    std::string display;   // GStreamer's description of what takes them; empty for none
 };
 
 // Throws an Error that names the argument and what was expected.

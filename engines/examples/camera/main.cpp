@@ -15,6 +15,8 @@ namespace {
 using namespace d2export::runtime;
 using Clock = std::chrono::steady_clock;
 
+constexpr int kGraphs = 256;  // decode steps: answers about frame after frame have like lengths
+
 double seconds_since(Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -31,6 +33,18 @@ std::string costs(const Answer& answer, double reading, double since_last, std::
                   seconds.prefill * 1e3, answer.tokens.size() > 1 ? decoded : 0.0,
                   answer.kept[0].size(), static_cast<long long>(tokens), 1 / since_last);
     return text;
+}
+
+std::unique_ptr<Backend> backend_of(const camera::Arguments& arguments) {
+    if (arguments.engines) {
+        TensorRtOptions options;
+        options.plugin = arguments.plugin;
+        options.cuda_graphs = kGraphs;
+        return tensorrt(options);
+    }
+    OnnxRuntimeOptions options;
+    options.library = arguments.library;
+    return onnx_runtime(options);
 }
 
 int complain(const Error& error) {
@@ -70,9 +84,7 @@ int film(const Model& model, camera::Frames& frames, const Request& request, cam
 int main(int count, char** arguments) {
     try {
         const camera::Arguments found = camera::read(count, arguments);
-        OnnxRuntimeOptions options;
-        options.library = found.library;
-        const Model model(Bundle(found.bundle), onnx_runtime(options));
+        const Model model(Bundle(found.bundle), backend_of(found));
         camera::Show show(found.show, found.display);
         const auto frames = found.pipeline.empty()
                                 ? camera::frames_of_folder(found.folder, found.follow)

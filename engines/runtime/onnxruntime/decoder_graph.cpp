@@ -36,8 +36,8 @@ class Graph final : public DecoderGraph {
         auto past = std::make_unique<Past>();
         for (const ValueSpec& value : session_.spec().inputs) {
             if (is_past(value)) {
-                past->keys_and_values.push_back(borrowed(session_, nullptr, value.type,
-                                                         {1, text_.kv_heads, 0, text_.head_dim()}));
+                past->keys_and_values.push_back(borrowed(
+                    session_, {nullptr, value.type, {1, text_.kv_heads, 0, text_.head_dim()}}));
             }
         }
         past->prompt.reserve(session_.spec().inputs.size());
@@ -115,41 +115,11 @@ class Graph final : public DecoderGraph {
 
     Value of(const ValueSpec& value, const DecoderInput& input,
              std::vector<std::uint8_t>& embeds) const {
-        const auto numbers = [&](const Span<std::int64_t>& span) {
-            return borrowed(session_, span.data, DataType::kInt64, {span.count});
-        };
-        const auto row = [&](const Span<std::int64_t>& span) {
-            return borrowed(session_, span.data, DataType::kInt64, {1, span.count});
-        };
-        const std::string& name = value.name;
-        if (name == "input_ids") {
-            return row(input.input_ids);
-        }
-        if (name == "position_ids") {
-            return row(input.position_ids);
-        }
-        if (name == "image_embeds") {
+        if (value.name == "image_embeds") {
             const Matrix all = joined(input.image_embeds, value.type, embeds);
-            return borrowed(session_, all.data, value.type, {all.rows, text_.hidden});
+            return borrowed(session_, {all.data, value.type, {all.rows, text_.hidden}});
         }
-        if (name == "visual_positions") {
-            return numbers(input.visual_positions);
-        }
-        if (name == "image_lengths") {
-            return numbers(input.image_lengths);
-        }
-        if (name == "text_positions") {
-            return numbers(input.text_positions);
-        }
-        if (name == "token_grid") {
-            return borrowed(session_, input.token_grid.data, DataType::kFloat32,
-                            {input.token_grid.count / 2, 2});
-        }
-        if (name == "prior") {
-            return borrowed(session_, input.prior.data, DataType::kFloat32, {input.prior.count});
-        }
-        throw bad_input(session_.path() + " has the input " + name + ", which is not known here",
-                        "Use the runtime library of the d2export that built the bundle.");
+        return borrowed(session_, given(input, value.name, session_.path()));
     }
 
     // What the graph answered; keys and values are exchanged when nothing can go wrong any more.

@@ -12,24 +12,19 @@ constexpr std::array<ONNXTensorElementDataType, 7> kElements{
     ONNX_TENSOR_ELEMENT_DATA_TYPE_BFLOAT16, ONNX_TENSOR_ELEMENT_DATA_TYPE_INT64,
     ONNX_TENSOR_ELEMENT_DATA_TYPE_INT32,    ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8,
     ONNX_TENSOR_ELEMENT_DATA_TYPE_BOOL};
-constexpr std::size_t kMaxRank = 4;
 
 std::int64_t nothing;  // where a tensor without elements points to
 
 }  // namespace
 
-Value borrowed(const Session& session, const void* data, DataType type,
-               std::initializer_list<std::int64_t> sides) {
-    std::int64_t bytes = item_bytes(type);
-    for (const std::int64_t side : sides) {
-        bytes *= side;
-    }
+Value borrowed(const Session& session, const Given& given) {
+    const std::int64_t bytes = given.sides.elements() * item_bytes(given.type);
     OrtValue* value = nullptr;
     // ONNX Runtime does not write to inputs.
     session.check(session.library().api().CreateTensorWithDataAsOrtValue(
-        session.host(), bytes > 0 ? const_cast<void*>(data) : &nothing,
-        static_cast<std::size_t>(bytes), sides.begin(), sides.size(),
-        kElements[static_cast<std::size_t>(type)], &value));
+        session.host(), bytes > 0 ? const_cast<void*>(given.data) : &nothing,
+        static_cast<std::size_t>(bytes), given.sides.of.data(), given.sides.rank,
+        kElements[static_cast<std::size_t>(given.type)], &value));
     return {value, {session.library().api().ReleaseValue}};
 }
 

@@ -4,8 +4,8 @@
 #include <d2export/backend.h>
 
 #include <cstdint>
-#include <initializer_list>
 
+#include "given.h"
 #include "session.h"
 
 namespace d2export::runtime::ort {
@@ -14,8 +14,7 @@ using Value = Owned<OrtValue>;
 
 // A tensor over memory of the caller, who keeps it for as long as the value lives. Sides whose
 // product is 0 need no memory.
-Value borrowed(const Session& session, const void* data, DataType type,
-               std::initializer_list<std::int64_t> sides);
+Value borrowed(const Session& session, const Given& given);
 
 // What ONNX Runtime answered, after making sure of its type and number of sides.
 struct Answer {

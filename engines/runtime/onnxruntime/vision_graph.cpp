@@ -48,25 +48,12 @@ class Graph final : public VisionGraph {
 
  private:
     Value of(const std::string& name, const VisionInput& input) const {
-        if (name == "pixel_values") {
-            if (input.place != Place::kHost) {
-                throw bad_input(
-                    "the picture's pixels lie on a GPU, and this is ONNX Runtime on the CPU",
-                    "Pass them in host memory, or use tensorrt().");
-            }
-            return borrowed(session_, input.pixels.data, DataType::kFloat32,
-                            {input.tiles, 3, input.side, input.side});
+        const Given numbers = given(input, name, session_.path());
+        if (numbers.place != Place::kHost) {
+            throw bad_input(name + " lies on a GPU, and this is ONNX Runtime on the CPU",
+                            "Pass it in host memory, or use tensorrt().");
         }
-        if (name == "token_grid") {
-            return borrowed(session_, input.grid.data, DataType::kFloat32,
-                            {input.grid.count / 2, 2});
-        }
-        if (name == "prompt_embeds") {
-            return borrowed(session_, input.prompt.data, DataType::kFloat32,
-                            {input.prompt.rows, input.prompt.columns});
-        }
-        throw bad_input(session_.path() + " has the input " + name + ", which is not known here",
-                        "Use the runtime library of the d2export that built the bundle.");
+        return borrowed(session_, numbers);
     }
 
     std::unique_ptr<VisionOutput> answered(std::vector<Value> values) const {

@@ -3,64 +3,20 @@
 #include <d2export/error.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 
 #include "lane.h"
-#include "output.h"
-#include "places.h"
-#include "pool.h"
+#include "past.h"
 
 namespace d2export::runtime::trt {
 namespace {
 
 constexpr int kPrefill = 0, kDecode = 1;  // profiles, in the order of the engine's plan
 constexpr std::int64_t kRoom = 256;  // positions that memory grows by: most tokens need no more
-
-bool starts_with(std::string_view text, std::string_view with) {
-    return text.substr(0, with.size()) == with;
-}
-
-// One call's outputs: keys and values in the order of the engine's, and the others.
-struct Outputs {
-    explicit Outputs(std::size_t count) : present(count) {}
-    std::vector<std::optional<Output>> present;
-    std::optional<Output> logits, positions;
-
-    void end() noexcept {
-        for (auto& output : present) {
-            output.reset();
-        }
-        logits.reset();
-        positions.reset();
-    }
-};
-
-// Keys and values of a sequence, on the GPU.
-class Past final : public Cache {
- public:
-    Past(Pool<Places>::Taken taken, std::size_t count)
-        : places(std::move(taken)), lengths(count), outputs(count) {
-        places->begin();
-        after.reserve(count);
-    }
-
-    Pool<Places>::Taken places;
-    std::vector<std::int64_t> lengths;  // of each key and value
-    // Of a call; they keep their memory.
-    std::vector<std::int64_t> after, key;
-    Outputs outputs;
-};
-
-// Outputs end before others have the lane.
-struct Ending {
-    explicit Ending(Outputs& those) : outputs(those) {}
-    ~Ending() { outputs.end(); }
-    Ending(const Ending&) = delete;
-    Ending& operator=(const Ending&) = delete;
-    Outputs& outputs;
-};
 
 class Graph final : public DecoderGraph {
  public:
@@ -85,54 +41,56 @@ class Graph final : public DecoderGraph {
         const Settled settled(engine_.gpu(), lane->stream());
         const bool one_more = input.input_ids.count == 1 && past.lengths[0] > 0;
         lane->use(std::min(one_more ? kDecode : kPrefill, engine_.profiles() - 1));
-        const bool records = one_more && lane->recorded().wanted();
         if (!one_more) {
             lane->recorded().begin();
         }
-        if (records) {
-            describe(past);
-            const Recorded* const recorded = lane->recorded().find(past.key);
-            if (recorded != nullptr) {
-                for (const std::size_t tensor : given_) {
-                    lane->refill(tensor, of(tensor, input));
-                }
-                recorded->step.launch(lane->stream());
-                past.after = recorded->lengths;
-                return read(past, lane->stream(), recorded->positions);
+        const bool records = one_more && lane->recorded().wanted();
+        const Recorded* const recorded = records ? lane->recorded().find(past.key()) : nullptr;
+        if (recorded != nullptr) {
+            for (const std::size_t tensor : given_) {
+                lane->refill(tensor, of(tensor, input));
             }
+            recorded->step.launch(lane->stream());
+            past.after = recorded->lengths;
+            return read(past, lane->stream(), recorded->positions);
         }
         return computed(past, *lane, input, records);
     }
 
  private:
     void find_tensors() {
-        for (std::size_t i = 0; i < engine_.tensors().size(); ++i) {
-            const Tensor& tensor = engine_.tensors()[i];
-            if (starts_with(tensor.name, "past_key_values.")) {
-                past_.push_back(i);
-            } else if (tensor.is_input) {
-                given_.push_back(i);
-            } else if (starts_with(tensor.name, "present.")) {
-                present_.push_back(i);
-            } else if (tensor.name == "logits") {
-                logits_ = i;
-            } else if (tensor.name == "positions") {
-                positions_ = i;
+        const std::vector<Tensor>& tensors = engine_.tensors();
+        std::map<std::string, std::size_t> answered;
+        for (std::size_t i = 0; i < tensors.size(); ++i) {
+            if (!tensors[i].is_input) {
+                answered[tensors[i].name] = i;
             }
         }
-        const bool pairs =
-            std::equal(past_.begin(), past_.end(), present_.begin(), present_.end(),
-                       [&](std::size_t in, std::size_t out) {
-                           return engine_.tensors()[in].name.substr(sizeof "past_key_values" - 1) ==
-                                      engine_.tensors()[out].name.substr(sizeof "present" - 1) &&
-                                  engine_.tensors()[in].type == engine_.tensors()[out].type;
-                       });
-        if (past_.empty() || !pairs || !logits_ ||
-            engine_.tensors()[*logits_].type != DataType::kFloat32) {
-            throw bad_input(engine_.path() +
-                                " has not the keys, values and logits of a decoder that d2export "
-                                "builds",
-                            "Build the engines again.");
+        const auto found = [&](const std::string& name) -> std::size_t {
+            const auto output = answered.find(name);
+            if (output == answered.end()) {
+                throw bad_input(engine_.path() + " has no output " + name, "Build it again.");
+            }
+            return output->second;
+        };
+        constexpr std::string_view kPast = "past_key_values.";
+        for (std::size_t i = 0; i < tensors.size(); ++i) {
+            if (tensors[i].is_input && tensors[i].name.compare(0, kPast.size(), kPast) == 0) {
+                past_.push_back(i);
+                present_.push_back(found("present." + tensors[i].name.substr(kPast.size())));
+                engine_.expect(tensors[present_.back()], tensors[i].type);
+            } else if (tensors[i].is_input) {
+                given_.push_back(i);
+            }
+        }
+        logits_ = found("logits");
+        engine_.expect(tensors[logits_], DataType::kFloat32);
+        if (answered.count("positions") > 0) {
+            positions_ = answered["positions"];
+            engine_.expect(tensors[*positions_], DataType::kInt32);
+        }
+        if (past_.empty()) {
+            throw bad_input(engine_.path() + " has no keys and values", "Build it again.");
         }
     }
 
@@ -153,8 +111,8 @@ class Graph final : public DecoderGraph {
         const Ending ending(past.outputs);
         prepare(past, lane);
         const Outputs& outputs = past.outputs;
-        if (record) {
-            check_recordable(outputs);
+        if (record && outputs.unknown() != nullptr) {
+            throw not_recordable(*outputs.unknown());
         }
         lane.enqueue();
         std::optional<RecordedStep> step;
@@ -162,8 +120,8 @@ class Graph final : public DecoderGraph {
             lane.stream().wait();  // a context runs on one stream at a time
             step.emplace(lane.record());
         }
-        if (!outputs.logits->known() || (outputs.positions && !outputs.positions->known())) {
-            lane.stream().wait();  // for their shapes
+        if (outputs.unknown() != nullptr) {
+            lane.stream().wait();  // for its shape
         }
         take_lengths(past, outputs);
         const std::int64_t positions = outputs.positions ? outputs.positions->sides(1).of[0] : 0;
@@ -174,15 +132,15 @@ class Graph final : public DecoderGraph {
                             "Build the engines again.");
         }
         if (step) {
-            describe(past);  // where memory is by now
-            lane.recorded().add(past.key, {std::move(*step), past.after, positions});
+            // Its key has what the step found: where memory is by now.
+            lane.recorded().add(past.key(), {std::move(*step), past.after, positions});
         }
         return read(past, lane.stream(), positions);
     }
 
     void prepare(Past& past, Lane& lane) const {
         Outputs& outputs = past.outputs;
-        outputs.logits.emplace(lane, *logits_, engine_, past.places->logits);
+        outputs.logits.emplace(lane, logits_, engine_, past.places->logits);
         if (positions_) {
             outputs.positions.emplace(lane, *positions_, engine_, past.places->positions);
         }
@@ -194,24 +152,11 @@ class Graph final : public DecoderGraph {
         }
     }
 
-    void check_recordable(const Outputs& outputs) const {
-        const auto check = [&](const Output& output) {
-            if (!output.known()) {
-                throw bad_input(
-                    "cuda_graphs is " + std::to_string(engine_.machine().options.cuda_graphs) +
-                        ", and the size of " + output.tensor().name + " of " + engine_.path() +
-                        " depends on numbers, so that a step cannot "
-                        "be recorded",
-                    "Set cuda_graphs to 0.");
-            }
-        };
-        check(*outputs.logits);
-        if (outputs.positions) {
-            check(*outputs.positions);
-        }
-        for (const auto& output : outputs.present) {
-            check(*output);
-        }
+    Error not_recordable(const Output& output) const {
+        return bad_input("cuda_graphs is " + std::to_string(engine_.machine().options.cuda_graphs) +
+                             ", and the size of " + output.tensor().name + " of " + engine_.path() +
+                             " depends on numbers, so that a step cannot be recorded",
+                         "Set cuda_graphs to 0.");
     }
 
     void take_lengths(Past& past, const Outputs& outputs) const {
@@ -245,62 +190,20 @@ class Graph final : public DecoderGraph {
                 {reinterpret_cast<const std::int32_t*>(host + logits), positions}};
     }
 
-    // What a recorded step depends on: the lengths of the past, where that is, and where its
-    // answer goes and how much room is there.
-    static void describe(Past& past) {
-        past.key = past.lengths;
-        for (const void* memory : {past.places->logits.get(), past.places->positions.get()}) {
-            past.key.push_back(reinterpret_cast<std::intptr_t>(memory));
-        }
-        for (const DeviceBuffer& held : past.places->held()) {
-            past.key.push_back(reinterpret_cast<std::intptr_t>(held.get()));
-        }
-        for (const DeviceBuffer& spare : past.places->spare()) {
-            past.key.push_back(reinterpret_cast<std::intptr_t>(spare.get()));
-            past.key.push_back(static_cast<std::int64_t>(spare.size()));
-        }
-    }
-
+    // Of a step, which has no visual tokens, and of a prompt but for those.
     Given of(std::size_t tensor, const DecoderInput& input) const {
-        const std::string& name = engine_.tensors()[tensor].name;
-        const auto numbers = [](const Span<std::int64_t>& span) {
-            return Given{span.data, DataType::kInt64, {span.count}};
-        };
-        const auto row = [](const Span<std::int64_t>& span) {
-            return Given{span.data, DataType::kInt64, {1, span.count}};
-        };
-        if (name == "input_ids") {
-            return row(input.input_ids);
+        const Tensor& spec = engine_.tensors()[tensor];
+        if (spec.name == "image_embeds") {
+            return {nullptr, spec.type, {0, text_.hidden}};
         }
-        if (name == "position_ids") {
-            return row(input.position_ids);
-        }
-        if (name == "image_embeds") {  // of a step, which has none
-            return {nullptr, engine_.tensors()[tensor].type, {0, text_.hidden}};
-        }
-        if (name == "visual_positions") {
-            return numbers(input.visual_positions);
-        }
-        if (name == "image_lengths") {
-            return numbers(input.image_lengths);
-        }
-        if (name == "text_positions") {
-            return numbers(input.text_positions);
-        }
-        if (name == "token_grid") {
-            return {input.token_grid.data, DataType::kFloat32, {input.token_grid.count / 2, 2}};
-        }
-        if (name == "prior") {
-            return {input.prior.data, DataType::kFloat32, {input.prior.count}};
-        }
-        throw bad_input(engine_.path() + " has the input " + name + ", which is not known here",
-                        "Use the runtime library of the d2export that built the bundle.");
+        return given(input, spec.name, engine_.path());
     }
 
     Engine engine_;
     TextSpec text_;
     std::vector<std::size_t> past_, present_, given_;  // indices of tensors
-    std::optional<std::size_t> logits_, positions_;
+    std::size_t logits_ = 0;
+    std::optional<std::size_t> positions_;
     std::shared_ptr<Pool<Places>> places_;
     std::shared_ptr<Pool<Lane>> lanes_;
 };

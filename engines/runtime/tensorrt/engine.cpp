@@ -59,6 +59,14 @@ Engine::~Engine() {
     engine_.reset();  // in the CUDA context that it was made in
 }
 
+void Engine::expect(const Tensor& tensor, DataType type) const {
+    if (tensor.type != type) {
+        throw bad_input(path_ + " answers " + tensor.name + " of " + name_of(tensor.type) +
+                            ", expected " + name_of(type),
+                        kBuildHere);
+    }
+}
+
 Error Engine::failure(const std::string& what) const {
     return misfit("TensorRT " + machine_->library->version() + " cannot " + what + " the engine " +
                       path_ + Log::only().why(),

@@ -48,6 +48,9 @@ class Engine {
     int profiles() const { return engine_->getNbOptimizationProfiles(); }
     nvinfer1::ICudaEngine& get() const { return *engine_; }
 
+    // Throws an Error: what the engine answers there is of another type.
+    void expect(const Tensor& tensor, DataType type) const;
+
     // An Error that says what TensorRT did not do with this engine, and why.
     Error failure(const std::string& what) const;
 

@@ -33,20 +33,6 @@ std::string text_of(const Sides& sides) { return text_of(sides.of.data(), sides.
 
 }  // namespace
 
-Sides::Sides(std::initializer_list<std::int64_t> sides) {
-    for (const std::int64_t side : sides) {
-        of[rank++] = side;
-    }
-}
-
-std::int64_t Sides::elements() const {
-    std::int64_t count = 1;
-    for (std::size_t i = 0; i < rank; ++i) {
-        count *= of[i];
-    }
-    return count;
-}
-
 Lane::Lane(const Engine& engine)
     : engine_(engine),
       stream_(engine.gpu(), static_cast<CUstream>(engine.machine().options.stream)),

@@ -11,30 +11,11 @@
 #include <vector>
 
 #include "engine.h"
+#include "given.h"
 #include "pool.h"
 #include "recorded_steps.h"
 
 namespace d2export::runtime::trt {
-
-constexpr std::size_t kMaxRank = 4;  // of what bundles have
-
-// The sides of a tensor.
-struct Sides {
-    std::array<std::int64_t, kMaxRank> of{};
-    std::size_t rank = 0;
-
-    Sides() = default;
-    Sides(std::initializer_list<std::int64_t> sides);
-    std::int64_t elements() const;
-};
-
-// An input as it is given.
-struct Given {
-    const void* data;
-    DataType type;
-    Sides sides;
-    Place place = Place::kHost;
-};
 
 // May be used by one thread at a time.
 class Lane {

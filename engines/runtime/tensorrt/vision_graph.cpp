@@ -1,7 +1,5 @@
 #include "vision_graph.h"
 
-#include <d2export/error.h>
-
 #include <algorithm>
 #include <optional>
 
@@ -41,7 +39,13 @@ class Graph final : public VisionGraph {
         : engine_(std::move(machine), bundle, "vision", bundle.manifest().vision_graph),
           answers_(std::make_shared<Pool<Answered>>(
               [&machine = engine_.machine()] { return std::make_unique<Answered>(machine); }, 0)),
-          lanes_(lanes_of(engine_)) {}
+          lanes_(lanes_of(engine_)) {
+        for (const Tensor& tensor : engine_.tensors()) {
+            if (tensor.name == "kept_indices" || tensor.name == "count") {
+                engine_.expect(tensor, DataType::kInt32);
+            }
+        }
+    }
 
     std::unique_ptr<VisionOutput> run(const VisionInput& input) const override {
         const Current current(engine_.gpu());
@@ -52,7 +56,7 @@ class Graph final : public VisionGraph {
         std::optional<Output> embeds, kept, count;
         for (std::size_t i = 0; i < engine_.tensors().size(); ++i) {
             if (engine_.tensors()[i].is_input) {
-                lane->set(i, of(engine_.tensors()[i].name, input));
+                lane->set(i, given(input, engine_.tensors()[i].name, engine_.path()));
             }
         }
         for (std::size_t i = 0; i < engine_.tensors().size(); ++i) {
@@ -70,26 +74,6 @@ class Graph final : public VisionGraph {
     }
 
  private:
-    Given of(const std::string& name, const VisionInput& input) const {
-        if (name == "pixel_values") {
-            return {input.pixels.data,
-                    DataType::kFloat32,
-                    {input.tiles, 3, input.side, input.side},
-                    input.place};
-        }
-        if (name == "token_grid") {
-            return {input.grid.data, DataType::kFloat32, {input.grid.count / 2, 2}};
-        }
-        if (name == "prompt_embeds") {
-            return {input.prompt.data,
-                    input.prompt.type,
-                    {input.prompt.rows, input.prompt.columns},
-                    input.prompt.place};
-        }
-        throw bad_input(engine_.path() + " has the input " + name + ", which is not known here",
-                        "Use the runtime library of the d2export that built the bundle.");
-    }
-
     // Which tokens stay is read by the host: they are placed in a prompt.
     static std::unique_ptr<VisionOutput> answered(Pool<Answered>::Taken memory,
                                                   const Stream& stream, const Output& embeds,
