@@ -48,6 +48,7 @@ class Pool : public std::enable_shared_from_this<Pool<Thing>> {
             idle_.pop_back();
             return {this->shared_from_this(), std::move(thing)};
         }
+        idle_.reserve(made_ + 1);  // giving back cannot fail
         ++made_;
         lock.unlock();
         try {
@@ -61,10 +62,10 @@ class Pool : public std::enable_shared_from_this<Pool<Thing>> {
     }
 
  private:
-    void give(std::unique_ptr<Thing> thing) {
+    void give(std::unique_ptr<Thing> thing) noexcept {
         {
             const std::lock_guard<std::mutex> lock(mutex_);
-            idle_.push_back(std::move(thing));  // there was room for it before
+            idle_.push_back(std::move(thing));
         }
         given_.notify_one();
     }
