@@ -44,6 +44,7 @@ from tests.runtime_cpp.runtime import need_backend, onnxruntime_library
 VERSIONS = ("8.6.1", "10.3", "10.13", "10.16", "11.0", "11.1")
 TARGET = "jetson-orin-nano-8gb"
 GPU = Gpu("Stand-in GPU", (8, 7), 8 << 30)
+THREAD_SANITIZER = ("-DD2EXPORT_SANITIZE=thread", "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1")
 KEY = "0" * 64  # of what an engine was made from; nobody compares it
 PARTS = re.compile(r"define (?:NV_TENSORRT|TRT)_(?:MAJOR|MINOR|PATCH)(?:_ENTERPRISE)? (\d+)")
 

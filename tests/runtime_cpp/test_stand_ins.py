@@ -108,8 +108,7 @@ def test_what_spoils_a_graph() -> None:
 
 
 def test_four_threads_under_the_thread_sanitizer() -> None:
-    sanitized = ("-DD2EXPORT_SANITIZE=thread", "-DCMAKE_CXX_FLAGS_RELEASE=-O1 -g1")
-    found = probe("threads", settings=sanitized)
+    found = probe("threads", settings=engines.THREAD_SANITIZER)
     assert (found.returncode, found.stdout) == (0, "200 equal\n"), found.stderr
 
 

@@ -287,6 +287,18 @@ def test_threads_at_once(
     assert found.answers == by_python(bundle, scenes)
 
 
+def test_threads_under_the_thread_sanitizer(
+    small: Builder, scenes: Questions, tmp_path: Path
+) -> None:
+    """Of the backend and the stand-ins; ONNX Runtime is compiled without it."""
+    bundle = small(selector="d2")
+    copy = with_engines(bundle, tmp_path)
+    options = ("threads=4", "graphs=4", "tokens=4")
+    found = asked(copy, scenes[:2], *options, settings=engines.THREAD_SANITIZER)
+    expected = by_python(bundle, scenes[:2])
+    assert [answer["kept"] for answer in found.answers] == [one["kept"] for one in expected]
+
+
 # What does not fit
 
 
