@@ -94,10 +94,14 @@ def test_the_stream_adds_up_and_can_be_stopped(pocket: Path, scenes: Scenes) -> 
     assert stopped.text == pieces[0]
 
 
-def test_what_an_answer_took(pocket: Path, scenes: Scenes) -> None:
-    preprocessing, vision, prefill, decode = Model(pocket).ask([scenes[0][0]], scenes[0][1]).seconds
-    assert 0 < preprocessing < vision + prefill + decode
-    assert min(vision, prefill, decode) > 0
+def test_what_an_answer_took(pocket: Path, scenes: Scenes, tmp_path: Path) -> None:
+    picture, prompt = scenes[0]
+    once = Model(pocket).ask([picture], prompt).seconds
+    assert min(once) > 0
+    # Cutting pictures is part of the first; a large one takes far longer than reading the prompt.
+    large = tmp_path / "large.png"
+    Image.open(picture).resize((4000, 4000)).save(large)
+    assert Model(pocket).ask([large], prompt).seconds[0] > 3 * once[0]
 
 
 def test_the_prior_warns(small: Builder, prior: Path, scenes: Scenes) -> None:

@@ -1,6 +1,7 @@
 #include <d2export/d2export_c.h>
 #include <d2export/runtime.h>
 
+#include <chrono>
 #include <memory>
 #include <new>
 #include <string>
@@ -63,9 +64,9 @@ Pointer needed(Pointer pointer, const char* name) {
 std::string text_or_nothing(const char* text) { return text == nullptr ? "" : text; }
 
 // Memory that C functions give.
-class Given final : public runtime::DeviceMemory {
+class CallersMemory final : public runtime::DeviceMemory {
  public:
-    explicit Given(const d2export_tensorrt& engines)
+    explicit CallersMemory(const d2export_tensorrt& engines)
         : allocate_(engines.allocate), release_(engines.release), user_(engines.user) {}
 
     void* allocate(std::size_t bytes) noexcept override { return allocate_(user_, bytes); }
@@ -97,7 +98,7 @@ std::unique_ptr<runtime::Backend> backend_of(const d2export_options& given) {
         throw runtime::bad_input("of allocate and release one is NULL", "Pass both or neither.");
     }
     if (engines.allocate != nullptr) {
-        settings.memory = std::make_shared<Given>(engines);
+        settings.memory = std::make_shared<CallersMemory>(engines);
     }
     return runtime::tensorrt(settings);
 }
@@ -213,14 +214,17 @@ d2export_status d2export_ask(const d2export_model* model, const d2export_image* 
         needed(answer, "answer");
         needed(prompt, "prompt");
         const runtime::VisionSpec& vision = model->model.bundle().manifest().vision;
+        const auto start = std::chrono::steady_clock::now();
         std::vector<runtime::Tiles> pictures;
         for (size_t i = 0; i < count; ++i) {
             pictures.push_back(tiles_of(*needed(needed(images, "images")[i], "an image"), vision));
         }
         const d2export_request given = request == nullptr ? d2export_request{} : *request;
-        *answer = std::make_unique<d2export_answer>(
-                      d2export_answer{model->model.answer(pictures, request_of(prompt, given))})
-                      .release();
+        const std::chrono::duration<double> cutting = std::chrono::steady_clock::now() - start;
+        auto found = std::make_unique<d2export_answer>(
+            d2export_answer{model->model.answer(pictures, request_of(prompt, given))});
+        found->answer.timings.preprocessing += cutting.count();
+        *answer = found.release();
     });
 }
 

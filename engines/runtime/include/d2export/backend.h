@@ -160,14 +160,14 @@ struct TensorRtOptions {
     /// Number of the GPU, as CUDA counts them.
     int device = 0;
     /// A `cudaStream_t` that everything runs on, in its own CUDA context, `device` unasked; the
-    /// caller's, it must outlive the backend. Null: each sequence and each picture has its own
-    /// stream.
+    /// caller's, it must outlive the backend. Null: each run that goes on at a time has its own.
     void* stream = nullptr;
     /// Where all memory on the GPU comes from, TensorRT's own included; null for CUDA.
     std::shared_ptr<DeviceMemory> memory;
-    /// Decode steps that a sequence keeps as CUDA graphs, to be replayed by later sequences that
-    /// come to the same length; 0 for none. For questions of like lengths again and again, a
-    /// camera's for instance: a step that was there before costs the host one launch.
+    /// Decode steps that are kept as CUDA graphs for each run that goes on at a time, to be
+    /// replayed by later sequences that come to the same length; 0 for none. For questions of like
+    /// lengths again and again, a camera's for instance: a step that was there before costs one
+    /// launch.
     int cuda_graphs = 0;
     /// Whether code inside engines may run on the CPU: of plugins that were put into them.
     bool host_code = false;

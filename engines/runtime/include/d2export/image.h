@@ -51,7 +51,7 @@ D2EXPORT_API Tiles prepare(const Image& image, const VisionSpec& vision);
 /// it is not copied.
 ///
 /// @param pixels `[tiles, 3, side, side]` in the GPU's memory, as Tiles::pixels. It must be written
-///     by the time of a call, or by work that the backend's own stream was given before. `tiles` is
+///     by the time of a call, or by work that was put on TensorRtOptions::stream before. `tiles` is
 ///     `columns` x `rows`, and one more behind them, the thumbnail, if that is above 1.
 /// @param columns, rows how many tiles lie beside and below each other
 /// @throws Error `pixels` is null, or the model takes no such number of tiles.
