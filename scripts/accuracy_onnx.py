@@ -199,7 +199,7 @@ def _cells(answers: dict[tuple[str, str], dict[str, float]], name: str, kind: st
         theirs = answers[precision, name]
         ours = [theirs[sample] for sample in base]
         gain = paired(ours, list(base.values()))
-        cell = f"{100 * sum(ours) / len(ours):.1f} ({100 * gain.difference:+.2f}"
+        cell = f"{100 * (sum(ours) / len(ours)):.1f} ({100 * gain.difference:+.2f}"
         if gain.difference:
             cell += f", {100 * gain.interval.low:+.2f} to {100 * gain.interval.high:+.2f}"
         yield f"{cell})"
